@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The model of a PCI function.
+ *
+ * A device is one file that implements struct pci_device_ops and describes
+ * itself with a struct pci_function_info, some pci_function_add_…() calls for
+ * its BARs and capabilities, and from then on knows four things: its registers
+ * (the ops), its configuration space (kept here), its interrupts
+ * (pci_function_msix_notify) and its memory (pci_function_dma).
+ *
+ *   device  --pci_function_new-->  function  --pci_function_attach-->  host side
+ *
+ * The host side (libzpci) attaches a DMA space and a taker of MSI messages when
+ * it plugs the function in, and detaches them when it unplugs. A function that
+ * is not attached can be read and written but reaches no memory and no
+ * interrupt.
+ *
+ * Registers. A BAR access from the guest arrives as read or write of 1, 2, 4 or
+ * 8 bytes at an offset that is a multiple of its size and inside the BAR; the
+ * value is the little-endian register's number in host order. Accesses of other
+ * sizes or alignments are cut into such pieces, in ascending order. A block
+ * store (PCISTB) of up to 4096 bytes arrives at write_block as one, if the device
+ * has it, otherwise as ascending writes of 8 bytes and less.
+ * The MSI-X table and pending bits live in a BAR of the device but are kept
+ * here: the device never sees accesses to them.
+ *
+ * Threads. Register callbacks come from any vCPU's thread, several at once, with
+ * no lock held: a device guards its registers itself and may, in a callback,
+ * do DMA, raise interrupts, or fail. pci_function_…_notify() may be called from
+ * any thread, also with the device's own lock held. Each function has its own
+ * lock for config space and MSI-X; it is never held during a callback to the
+ * device or to the host side, except that the MSI taker must tolerate being
+ * called while the device holds its locks.
+ *
+ * Sources: PCI Local Bus Specification 3.0 (chapter 6, config space, MSI,
+ * MSI-X), PCI Express Base Specification (capability, function-level reset),
+ * PCI Power Management 1.2.
+ */
+#ifndef ZVISOR_PCI_PCI_H
+#define ZVISOR_PCI_PCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct dma_space;
+struct pci_function;
+
+#define PCI_BAR_COUNT 6
+#define PCI_CONFIG_SIZE 4096
+#define PCI_MSIX_VECTORS_MAX 2048
+#define PCI_BLOCK_MAX 4096 /* bytes of one block store */
+
+/* Offsets of the type 0 header. */
+#define PCI_VENDOR_ID 0x00
+#define PCI_DEVICE_ID 0x02
+#define PCI_COMMAND 0x04
+#define PCI_STATUS 0x06
+#define PCI_REVISION_ID 0x08
+#define PCI_CLASS_CODE 0x09 /* 3 bytes: interface, subclass, class */
+#define PCI_HEADER_TYPE 0x0e
+#define PCI_BAR0 0x10
+#define PCI_SUBSYSTEM_VENDOR_ID 0x2c
+#define PCI_SUBSYSTEM_ID 0x2e
+#define PCI_ROM_ADDRESS 0x30
+#define PCI_CAPABILITY_POINTER 0x34
+#define PCI_INTERRUPT_LINE 0x3c
+#define PCI_INTERRUPT_PIN 0x3d
+
+#define PCI_COMMAND_MEMORY 0x0002
+#define PCI_COMMAND_MASTER 0x0004
+#define PCI_COMMAND_PARITY 0x0040
+#define PCI_COMMAND_SERR 0x0100
+#define PCI_COMMAND_INTX_DISABLE 0x0400
+#define PCI_STATUS_CAPABILITIES 0x0010
+
+#define PCI_CAPABILITY_PM 0x01
+#define PCI_CAPABILITY_MSI 0x05
+#define PCI_CAPABILITY_VENDOR 0x09
+#define PCI_CAPABILITY_EXPRESS 0x10
+#define PCI_CAPABILITY_MSIX 0x11
+
+/* What a function is; copied by pci_function_new(). */
+struct pci_function_info {
+	const char *name; /* for messages and traces, e.g. "nvme0"; copied */
+	uint16_t vendor_id;
+	uint16_t device_id;
+	uint16_t subsystem_vendor_id;
+	uint16_t subsystem_id;
+	uint32_t class_code; /* 24 bits: class, subclass, interface */
+	uint8_t revision;
+};
+
+/*
+ * The device behind a function; `device` is what pci_function_new() was given.
+ * All but bar_read and bar_write may be NULL.
+ */
+struct pci_device_ops {
+	/* See "Registers" above. A register that does not exist reads as 0. */
+	uint64_t (*bar_read)(void *device, unsigned bar, uint64_t offset, unsigned size);
+	void (*bar_write)(void *device, unsigned bar, uint64_t offset, unsigned size,
+			  uint64_t value);
+	/*
+	 * A block store: `length` bytes (8 to 4096) at `offset`, all inside the
+	 * BAR. Returns 0, or a negative errno, which the guest sees as a failed
+	 * store.
+	 */
+	int (*bar_write_block)(void *device, unsigned bar, uint64_t offset, const void *data,
+			       unsigned length);
+	/*
+	 * Back to the state after power on. When it returns, the device has no
+	 * access in flight, and no DMA and no interrupt of the time before will
+	 * happen. Called for a function-level reset, disable, and machine reset,
+	 * never twice at once.
+	 */
+	void (*reset)(void *device);
+	/* The function is attached (may use DMA and interrupts) or about to be detached. */
+	void (*attached)(void *device);
+	void (*detaching)(void *device);
+	/* The last call: free everything. The function is quiet and detached. */
+	void (*destroy)(void *device);
+};
+
+/*
+ * NULL when out of memory. `ops` is kept. The caller then adds BARs and
+ * capabilities, all before the function is attached.
+ */
+struct pci_function *pci_function_new(const struct pci_function_info *info,
+				      const struct pci_device_ops *ops, void *device);
+
+/* Detach if attached, reset, destroy the device, free. NULL is allowed. */
+void pci_function_free(struct pci_function *f);
+
+const char *pci_function_name(const struct pci_function *f);
+void *pci_function_device(const struct pci_function *f);
+
+/* --- description, before attaching ---------------------------------------- */
+
+/*
+ * A memory BAR. `size` is a power of two from 16 bytes (4096 is what Linux on Z
+ * can use well) to 2^63; is_64bit takes the next BAR number too. Returns 0 or
+ * -EINVAL (bad or used number or size).
+ */
+int pci_function_add_bar(struct pci_function *f, unsigned bar, uint64_t size, bool is_64bit,
+			 bool prefetchable);
+
+/*
+ * An entry in the list of capabilities: id and `length` bytes after the two of
+ * the header; `writable` (NULL: none) says which bits config writes can change.
+ * Returns the offset of the header in config space, or -ENOSPC.
+ */
+int pci_function_add_capability(struct pci_function *f, uint8_t id, const void *body,
+				const uint8_t *writable, unsigned length);
+
+/*
+ * The usual ones. They return the offset or -ENOSPC, -EINVAL.
+ * PCI Express: an endpoint with function-level reset. Power management: D0 and
+ * D3hot, no reset on the way back. MSI: `vectors` is 1, 2, 4, 8, 16 or 32, with
+ * 64-bit address and masks. MSI-X: 1 to 2048 vectors; the table takes 16 bytes a
+ * vector from table_offset of table_bar (a multiple of 8), the pending bits 8
+ * bytes each 64 vectors from pba_offset of pba_bar.
+ */
+int pci_function_add_express(struct pci_function *f);
+int pci_function_add_power_management(struct pci_function *f);
+int pci_function_add_msi(struct pci_function *f, unsigned vectors);
+int pci_function_add_msix(struct pci_function *f, unsigned vectors, unsigned table_bar,
+			  uint32_t table_offset, unsigned pba_bar, uint32_t pba_offset);
+
+/* --- for the device ------------------------------------------------------- */
+
+/* The function's memory; NULL while it is not attached. */
+struct dma_space *pci_function_dma(struct pci_function *f);
+
+bool pci_function_is_bus_master(const struct pci_function *f);
+
+/*
+ * Raise vector `vector`. A masked vector becomes pending and is delivered when
+ * the guest unmasks it; one that does not exist, or MSI-X not enabled, or no bus
+ * master, is ignored. Everything that the device stored in memory before the
+ * call is visible to the guest before the interrupt is.
+ */
+void pci_function_msix_notify(struct pci_function *f, unsigned vector);
+void pci_function_msi_notify(struct pci_function *f, unsigned vector);
+
+/* Which of the two has the guest enabled? */
+bool pci_function_msix_enabled(const struct pci_function *f);
+bool pci_function_msi_enabled(const struct pci_function *f);
+
+/* Is the vector masked, by itself or with all? True for one that does not exist. */
+bool pci_function_msix_masked(struct pci_function *f, unsigned vector);
+
+/* --- for the host side ---------------------------------------------------- */
+
+/*
+ * Takes the messages of MSI and MSI-X: a store of `data` at `address` of the
+ * function's bus. Called from any thread.
+ */
+struct pci_msi_ops {
+	void (*deliver)(void *opaque, uint64_t address, uint32_t data);
+};
+
+/* Returns 0 or -EBUSY. `dma` stays the caller's, and must outlive the attachment. */
+int pci_function_attach(struct pci_function *f, struct dma_space *dma,
+			const struct pci_msi_ops *msi, void *opaque);
+
+/* The device is told, and reset; afterwards it uses neither memory nor interrupts. */
+void pci_function_detach(struct pci_function *f);
+
+/* Reset the device, then config space and MSI-X. */
+void pci_function_reset(struct pci_function *f);
+
+/*
+ * Config space: `size` is 1, 2 or 4, `offset` a multiple of it below 4096. Values
+ * are little-endian numbers in host order. Out of range reads as all ones.
+ */
+uint32_t pci_function_config_read(struct pci_function *f, unsigned offset, unsigned size);
+void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned size,
+			       uint32_t value);
+
+/* Size in bytes of a BAR, 0: there is none (also for the upper half of a 64-bit one). */
+uint64_t pci_function_bar_size(const struct pci_function *f, unsigned bar);
+
+/* The config word of a BAR, with its type bits, as CLP query function shows it. */
+uint32_t pci_function_bar_value(struct pci_function *f, unsigned bar);
+
+/*
+ * A load or store of 1 to 8 bytes. Returns 0, or -ERANGE when it is not inside a
+ * BAR that exists; then nothing has happened. `value` as under "Registers": byte 0
+ * of the access is its least significant byte.
+ */
+int pci_function_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
+			  uint64_t *value);
+int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
+			   uint64_t value);
+
+/* `length` is 1 to PCI_BLOCK_MAX. -ERANGE as above, or what the device answered. */
+int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t offset,
+				 const void *data, unsigned length);
+
+/* How many vectors the MSI-X (MSI) capability has, 0: none. */
+unsigned pci_function_msix_vectors(const struct pci_function *f);
+unsigned pci_function_msi_vectors(const struct pci_function *f);
+
+#endif
