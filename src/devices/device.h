@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Device types, and how a person asks for one.
+ *
+ * A device type is a row of one table: a name, its properties, and a function
+ * that makes a PCI function of it. "TYPE,property=value,…" is parsed by that
+ * table, and the list that `zvisor devices` prints comes from it, so neither can
+ * name a property that the other does not know. Two properties, uid and fid, are
+ * not the device's but zPCI's; every type has them.
+ *
+ *   text --device_parse--> struct device_config --device_create--> pci_function
+ *
+ * Parsing touches nothing outside the process; creating opens files and takes
+ * locks. Both report to a person: they return 0 or a negative errno, and in
+ * the latter case leave one line without a newline in `error` that names the
+ * option, the value and what would do. Every errno except -ENOMEM and -EIO
+ * means that the request was wrong, not that something failed.
+ *
+ * Values are taken as they stand; a comma inside a value is written twice.
+ */
+#ifndef ZVISOR_DEVICES_DEVICE_H
+#define ZVISOR_DEVICES_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct pci_function;
+struct device_config;
+
+#define DEVICE_PROPERTIES_MAX 16
+#define DEVICE_ERROR_MAX 512 /* a good size for an error buffer */
+
+enum device_property_type {
+	DEVICE_TEXT,   /* minimum to maximum bytes of printable ASCII */
+	DEVICE_PATH,   /* a name in the file system, not empty */
+	DEVICE_SWITCH, /* on or off */
+	DEVICE_NUMBER, /* minimum to maximum, decimal, or hexadecimal after 0x */
+};
+
+struct device_property {
+	const char *name;
+	enum device_property_type type;
+	bool required;
+	const char *preset; /* what holds when it is not given, for a person; or NULL */
+	uint64_t minimum, maximum;
+	const char *help;
+};
+
+struct device_type {
+	const char *name;
+	const char *help;
+	const struct device_property *properties; /* ends with a NULL name */
+	/* See device_create(). */
+	int (*create)(const struct device_config *config, const char *name,
+		      struct pci_function **function, char *error, size_t error_size);
+};
+
+struct device_value {
+	bool given;
+	char *text;      /* as it was given; NULL when it was not */
+	uint64_t number; /* of a number; 0 or 1 of a switch */
+};
+
+/*
+ * What was asked for. Values are in the order of the type's properties. The
+ * owner may set uid and fid (and has_…) when the person did not, before
+ * device_create(); a device derives the identity that the guest sees from fid.
+ */
+struct device_config {
+	const struct device_type *type;
+	bool has_uid, has_fid;
+	uint32_t uid, fid;
+	struct device_value values[DEVICE_PROPERTIES_MAX];
+};
+
+/* NULL when there is no such type, or no such property. */
+const struct device_type *device_find_type(const char *name);
+const struct device_value *device_config_value(const struct device_config *config,
+					       const char *property);
+
+/* On success `config` owns memory: device_config_clear(). On failure it does not. */
+int device_parse(const char *argument, struct device_config *config, char *error,
+		 size_t error_size);
+void device_config_clear(struct device_config *config);
+
+/*
+ * Make the device. `name` is for messages ("nvme0"). The caller owns *function
+ * and ends it, and the device with it, with pci_function_free(). `config` is not
+ * needed afterwards.
+ */
+int device_create(const struct device_config *config, const char *name,
+		  struct pci_function **function, char *error, size_t error_size);
+
+/* Types and their properties, for a person. */
+void device_print_types(FILE *out);
+
+#endif
