@@ -37,7 +37,7 @@ struct vcpu;
 
 /* What a guest can see of a CPU; the whole of it, and all that is saved. */
 struct cpu_state {
-	uint64_t gr[16];
+	uint64_t gr[17]; /* gr[16] is always 0: what an address has for "no base register" */
 	uint64_t cr[16];
 	uint64_t fpr[16];
 	uint32_t ar[16];
