@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: MIT
+"""Brings Debian's s390x kernel, its modules and busybox, leaving the system as it is.
+
+apt-get runs with lists, cache and status of its own and with s390x as its
+architecture, but with the system's sources, proxies and keys: what this machine
+may reach, and how, is for its owner to say. A guest from another suite uses a
+sources file derived from the system's.
+
+A guest is one folder, <cache>/guest/<suite>:
+    kernel      the raw image as Debian ships it
+    release     the kernel's version, as uname -r in the guest says it
+    modules/    what belongs in /lib/modules/<release>
+    busybox     statically linked
+    packages    the packages that all this came from, with their versions
+It is put together beside its place and renamed into it, so that a run that is
+cut short leaves nothing half done; a lock makes a second run wait for the first.
+"""
+
+import collections
+import fcntl
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ARCHITECTURE = "s390x"
+KERNEL = "linux-image-s390x"
+BUSYBOX = "busybox-static"
+
+Guest = collections.namedtuple("Guest", "path kernel release modules busybox packages")
+
+
+class FetchError(Exception):
+    """Something that a person has to know of, in one line."""
+
+
+def cache_folder():
+    """Where fetched and derived things are kept: the clone's own .cache, or XDG_CACHE_HOME."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        return os.path.join(os.environ["XDG_CACHE_HOME"], "zvisor")
+    here = os.path.dirname(os.path.abspath(__file__))
+    return os.path.join(os.path.dirname(os.path.dirname(here)), ".cache")
+
+
+def system_suite():
+    """The suite that this system was installed from, as os-release has it."""
+    try:
+        with open("/etc/os-release", encoding="utf-8") as release:
+            found = re.search(r'^VERSION_CODENAME="?([a-z]+)"?$', release.read(), re.M)
+    except OSError:
+        found = None
+    if not found:
+        raise FetchError("/etc/os-release does not name the suite of this system; say it with --suite")
+    return found.group(1)
+
+
+def open_guest(path):
+    """The guest kept in a folder, or None if there is none."""
+    try:
+        with open(os.path.join(path, "release"), encoding="ascii") as file:
+            release = file.read().strip()
+        with open(os.path.join(path, "packages"), encoding="ascii") as file:
+            packages = file.read().split("\n")
+    except FileNotFoundError:
+        return None
+    return Guest(path, os.path.join(path, "kernel"), release, os.path.join(path, "modules"),
+                 os.path.join(path, "busybox"), [line for line in packages if line])
+
+
+def fetch(suite=None, refresh=False, say=print):
+    """The guest of a suite (default: the system's), fetched unless it is kept already."""
+    suite = suite or system_suite()
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
+        raise FetchError(f"'{suite}' is no name of a suite")
+    keep = os.path.join(cache_folder(), "guest")
+    path = os.path.join(keep, suite)
+    os.makedirs(keep, exist_ok=True)
+    with open(os.path.join(keep, ".lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        guest = open_guest(path)
+        if guest and not refresh:
+            return guest
+        # Whoever was killed here could not clean up.
+        for left in glob.glob(os.path.join(keep, ".work-*")):
+            shutil.rmtree(left)
+        work = tempfile.mkdtemp(prefix=".work-", dir=keep)
+        try:
+            new = os.path.join(work, "guest")
+            os.mkdir(new)
+            _assemble(_Apt(work, suite), new, say)
+            if guest:
+                os.rename(path, os.path.join(work, "old"))
+            os.rename(new, path)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    guest = open_guest(path)
+    say(f"fetch-guest: Linux {guest.release} is in {path}")
+    return guest
+
+
+def _assemble(apt, new, say):
+    say(f"fetch-guest: reading the package lists of {apt.suite} for {ARCHITECTURE}")
+    apt.update()
+    # The metapackage depends on the one kernel that it stands for.
+    found = re.search(r"^Depends:.*?(linux-image-[0-9][^ ,(]*)", apt.show(KERNEL), re.M)
+    if not found:
+        raise FetchError(f"{KERNEL} of {apt.suite} does not say which kernel it stands for")
+    packages = []
+    for name in (found.group(1), BUSYBOX):
+        text = apt.show(name)
+        version = re.search(r"^Version: (.*)$", text, re.M).group(1)
+        size = int(re.search(r"^Size: (\d+)$", text, re.M).group(1))
+        say(f"fetch-guest: {name} {version}, {size / 1e6:.1f} MB")
+        packages.append(f"{name} {version}")
+        tree = apt.unpack(apt.download(name))
+        if name == BUSYBOX:
+            busybox = os.path.join(tree, "bin", "busybox")
+            if not os.path.exists(busybox):
+                busybox = os.path.join(tree, "usr", "bin", "busybox")
+            shutil.move(busybox, os.path.join(new, "busybox"))
+        else:
+            release = name[len("linux-image-"):]
+            shutil.move(os.path.join(tree, "boot", f"vmlinuz-{release}"), os.path.join(new, "kernel"))
+            modules = os.path.join(tree, "lib", "modules", release)
+            if not os.path.isdir(modules):
+                modules = os.path.join(tree, "usr", "lib", "modules", release)
+            shutil.move(modules, os.path.join(new, "modules"))
+        shutil.rmtree(tree)
+    with open(os.path.join(new, "packages"), "w", encoding="ascii") as file:
+        file.write("\n".join(packages) + "\n")
+    with open(os.path.join(new, "release"), "w", encoding="ascii") as file:
+        file.write(release + "\n")
+
+
+class _Apt:
+    """apt with everything that it writes inside one folder."""
+
+    def __init__(self, work, suite):
+        self.work = work
+        self.suite = suite
+        for folder in ("lists/partial", "cache/archives/partial", "deb", "empty"):
+            os.makedirs(os.path.join(work, folder))
+        status = os.path.join(work, "status")
+        with open(status, "w", encoding="ascii"):
+            pass
+        self.options = [
+            f"APT::Architecture={ARCHITECTURE}",
+            f"APT::Architectures={ARCHITECTURE}",
+            f"Dir::State={work}",
+            f"Dir::State::lists={work}/lists",
+            f"Dir::State::status={status}",
+            f"Dir::Cache={work}/cache",
+            # The folders belong to whoever runs this, not to apt's own user.
+            f"APT::Sandbox::User={'root' if os.geteuid() == 0 else ''}",
+            # Translations, contents and icons are of no use here.
+            "Acquire::Languages=none",
+            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false",
+            "Acquire::Retries=3",
+            "APT::Update::Post-Invoke=",
+            "APT::Update::Post-Invoke-Success=",
+        ]
+        if suite != system_suite():
+            derived = os.path.join(work, "sources.sources")
+            with open(derived, "w", encoding="utf-8") as file:
+                file.write(derive_sources(_system_sources(), system_suite(), suite))
+            self.options += [f"Dir::Etc::sourcelist={derived}", f"Dir::Etc::sourceparts={work}/empty"]
+
+    def _run(self, command, **more):
+        argv = [command[0]]
+        for option in self.options:
+            argv += ["-o", option]
+        return subprocess.run(argv + command[1:], stdin=subprocess.DEVNULL, text=True, check=False,
+                              env=dict(os.environ, LC_ALL="C.UTF-8"), **more)
+
+    def update(self):
+        result = self._run(["apt-get", "-q", "update"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # A source without s390x, or out of reach, matters only if what is
+        # wanted is then nowhere to be found.
+        if result.returncode != 0 and self._show(KERNEL) is None:
+            raise FetchError(f"apt-get update failed: {_errors(result.stdout)}")
+
+    def _show(self, name):
+        result = self._run(["apt-cache", "--no-all-versions", "show", name], stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL)
+        return result.stdout if result.returncode == 0 and result.stdout else None
+
+    def show(self, name):
+        text = self._show(name)
+        if text is None:
+            raise FetchError(f"the package sources of this system have no {name} for {ARCHITECTURE}"
+                             f" in {self.suite}")
+        return text
+
+    def download(self, name):
+        """Downloads and checks one package; apt shows its own progress on a terminal."""
+        folder = os.path.join(self.work, "deb")
+        quiet = [] if sys.stderr.isatty() else ["-q"]
+        result = self._run(["apt-get", *quiet, "download", name], cwd=folder,
+                           stdout=None if sys.stderr.isatty() else subprocess.PIPE,
+                           stderr=None if sys.stderr.isatty() else subprocess.STDOUT)
+        found = glob.glob(os.path.join(folder, "*.deb"))
+        if result.returncode != 0 or len(found) != 1:
+            raise FetchError(f"apt-get could not download {name}: {_errors(result.stdout)}")
+        return found[0]
+
+    def unpack(self, package):
+        tree = os.path.join(self.work, "tree")
+        result = subprocess.run(["dpkg-deb", "-x", package, tree], capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise FetchError(f"cannot unpack {os.path.basename(package)}: {result.stderr.strip()}")
+        os.unlink(package)
+        return tree
+
+
+def _errors(output):
+    """What apt complains of, as one line."""
+    lines = [line[2:].strip() for line in (output or "").split("\n") if line.startswith("E:")]
+    return "; ".join(lines) or "see above"
+
+
+def _system_sources():
+    """The text of the system's sources: a list of (is it deb822, text)."""
+    result = subprocess.run(
+        ["apt-config", "shell", "main", "Dir::Etc::sourcelist/f", "parts", "Dir::Etc::sourceparts/d"],
+        capture_output=True, text=True, check=True)
+    places = dict(re.findall(r"^(main|parts)='(.*)'$", result.stdout, re.M))
+    files = [places["main"]] if "main" in places else []
+    if "parts" in places:
+        files += sorted(glob.glob(os.path.join(places["parts"], "*.list")) +
+                        glob.glob(os.path.join(places["parts"], "*.sources")))
+    texts = []
+    for path in files:
+        try:
+            with open(path, encoding="utf-8") as file:
+                texts.append((path.endswith(".sources"), file.read()))
+        except OSError:
+            pass
+    return texts
+
+
+def derive_sources(texts, system, suite):
+    """Sources in deb822 form for another suite, from those entries that serve the system's own.
+
+    Updates and security fixes live in suites with a name of their own, which
+    need not exist for every suite; the main one is enough for a guest.
+    """
+    aliases = {system, f"{system}/", "stable", "oldstable", "testing", "unstable", "sid"}
+    entries = []
+    for is_deb822, text in texts:
+        entries += _parse_deb822(text) if is_deb822 else _parse_one_line(text)
+    stanzas = []
+    for entry in entries:
+        if "deb" not in entry.get("types", "").split() or entry.get("enabled", "yes").lower() == "no":
+            continue
+        if not aliases & set(entry.get("suites", "").split()) or "main" not in entry.get("components", "").split():
+            continue
+        lines = ["Types: deb", f"URIs: {entry['uris']}", f"Suites: {suite}", "Components: main"]
+        for key, field in (("signed-by", "Signed-By"), ("trusted", "Trusted")):
+            if key in entry:
+                lines.append(f"{field}: {entry[key]}")
+        stanza = "\n".join(lines) + "\n"
+        if stanza not in stanzas:
+            stanzas.append(stanza)
+    if not stanzas:
+        raise FetchError(f"none of this system's package sources serves {system}, so none is known for {suite}")
+    return "\n".join(stanzas)
+
+
+def _parse_deb822(text):
+    entries = []
+    for stanza in re.split(r"\n\s*\n", text):
+        entry, key = {}, None
+        for line in stanza.split("\n"):
+            if line.startswith("#") or not line.strip():
+                continue
+            if line[0] in " \t" and key:
+                # Kept as it is: an inline key needs its lines.
+                entry[key] += "\n" + line
+            elif ":" in line:
+                key, value = line.split(":", 1)
+                key = key.strip().lower()
+                entry[key] = value.strip()
+        if entry:
+            entries.append(entry)
+    return entries
+
+
+def _parse_one_line(text):
+    entries = []
+    for line in text.split("\n"):
+        found = re.match(r"\s*(deb)\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)\s+([^#]*)", line)
+        if not found:
+            continue
+        entry = {"types": "deb", "uris": found.group(3), "suites": found.group(4), "components": found.group(5)}
+        for option in (found.group(2) or "").split():
+            key, _, value = option.partition("=")
+            entry[key.lower()] = value.replace(",", " ")
+        entries.append(entry)
+    return entries
