@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* Which trace events are enabled, and their lines. */
+#include "base/trace.h"
+
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/log.h"
+
+atomic_bool trace_wanted[TRACE_ID_COUNT];
+
+static atomic_uint_fast64_t trace_start; /* nanoseconds; 0: not yet */
+
+static const char *const trace_names[] = {
+#define TRACE_EVENT(name, parameters, format, values) #name,
+#include "base/trace-events.def"
+#undef TRACE_EVENT
+};
+
+static uint64_t trace_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+unsigned int trace_enable(const char *pattern)
+{
+	unsigned int matches = 0;
+	uint_fast64_t unset = 0;
+
+	atomic_compare_exchange_strong(&trace_start, &unset, trace_now());
+	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++) {
+		if (fnmatch(pattern, trace_names[id], 0))
+			continue;
+		atomic_store_explicit(&trace_wanted[id], true, memory_order_relaxed);
+		matches++;
+	}
+	return matches;
+}
+
+void trace_disable_all(void)
+{
+	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++)
+		atomic_store_explicit(&trace_wanted[id], false, memory_order_relaxed);
+}
+
+void trace_print_names(FILE *out)
+{
+	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++)
+		fprintf(out, "%s\n", trace_names[id]);
+}
+
+void trace_emit(enum trace_id id, const char *format, ...)
+{
+	char line[LOG_LINE_MAX];
+	uint64_t since = trace_now() - atomic_load(&trace_start);
+	int used, more;
+	va_list args;
+
+	used = snprintf(line, sizeof(line), "%" PRIu64 ".%06" PRIu64 " %s: ",
+			since / 1000000000u, since % 1000000000u / 1000u, trace_names[id]);
+	va_start(args, format);
+	more = vsnprintf(line + used, sizeof(line) - 1 - (size_t)used, format, args);
+	va_end(args);
+	if (more > 0)
+		used = MIN(used + more, (int)sizeof(line) - 2);
+	line[used++] = '\n';
+	log_write(line, (unsigned long)used);
+}
