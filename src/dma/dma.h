@@ -36,10 +36,11 @@
  * `translate` is called with the lock held and must not call back into the
  * space; `fault` and `written` are called without it.
  *
- * Guest memory is shared with running CPUs. Copies move each naturally aligned
- * unit of 8 bytes (and 4, 2, 1 at the ends) with one atomic access, in ascending
- * order of addresses, so that a 16-byte queue entry whose valid bit stands in
- * its last bytes is never seen half written.
+ * Guest memory is shared with running CPUs. Copies of up to DMA_ORDERED_MAX
+ * bytes move each naturally aligned unit of 8 bytes (and 4, 2, 1 at the ends)
+ * with one atomic access, in ascending order of addresses, so that a 16-byte
+ * queue entry whose valid bit stands in its last bytes is never seen half
+ * written. Longer ones have no order within.
  */
 #ifndef ZVISOR_DMA_DMA_H
 #define ZVISOR_DMA_DMA_H
@@ -50,6 +51,9 @@
 #include <sys/uio.h>
 
 struct dma_space;
+
+#define DMA_COPY_MAX 65536  /* bytes of one dma_read() or dma_write() */
+#define DMA_ORDERED_MAX 512 /* see above */
 
 /* Seen from memory's owner, the guest, as Linux names it. */
 enum dma_direction {
@@ -128,8 +132,8 @@ int dma_space_drain(struct dma_space *space, uint64_t timeout_us);
 
 /*
  * Copy `length` bytes between the device's buffer and memory. Return 0, -EPERM
- * (space closed or no bus master) or -EFAULT (translation failed; the fault was
- * reported; no byte was moved).
+ * (space closed or no bus master), -EFAULT (translation failed; the fault was
+ * reported; no byte was moved) or -EINVAL (longer than DMA_COPY_MAX).
  */
 int dma_read(struct dma_space *space, uint64_t iova, void *buffer, size_t length);
 int dma_write(struct dma_space *space, uint64_t iova, const void *buffer, size_t length);

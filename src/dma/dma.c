@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DMA spaces: the IOTLB, copies, and accesses in flight. The contract is in
+ * dma.h.
+ *
+ * The IOTLB has two parts. Pages of 4 KiB live in a direct-mapped table that is
+ * allocated when the space is first opened; larger blocks in a handful of
+ * entries that are searched one after the other. Both only ever hold answers
+ * that were valid when the translator gave them: a failure is never cached, so
+ * that a guest needs no refresh after it has made an invalid entry valid.
+ *
+ * One mutex guards all of it. It is held while an answer is looked up or
+ * fetched, and during a copy, and for nothing that can block: an invalidation
+ * that must wait for accesses in flight sleeps on a condition variable.
+ *
+ * Accesses carry a number that grows (their epoch). An invalidation waits only
+ * for those that are older than itself: younger ones have been translated
+ * after it had emptied the cache, and a busy device cannot hold it up forever.
+ */
+#include "dma/dma.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/util.h"
+
+#define IOTLB_PAGES 2048 /* entries, a power of two */
+#define IOTLB_BLOCKS 8
+#define COPY_PAGES_MAX (DMA_COPY_MAX / PAGE_SIZE + 1)
+
+/* `tag` is the page's IOVA with TAG_VALID, or 0; bits of no use in an address. */
+#define TAG_VALID 1ull
+#define TAG_WRITABLE 2ull /* in `absolute` */
+
+struct iotlb_page {
+	uint64_t tag;
+	uint64_t absolute;
+};
+
+struct dma_space {
+	const struct dma_memory *memory;
+	const struct dma_space_ops *ops;
+	void *opaque;
+
+	pthread_mutex_t lock;
+	pthread_cond_t ended; /* an access has ended and somebody waits */
+	unsigned waiters;
+	bool open;
+	bool bus_master;
+	uint64_t epoch;
+	struct dma_access in_flight; /* head of a ring */
+
+	struct iotlb_page *pages; /* NULL until first opened */
+	bool pages_used;
+	struct dma_translation blocks[IOTLB_BLOCKS]; /* size 0: free */
+	unsigned next_block;
+};
+
+/* Part of a transfer that is contiguous in host memory. */
+struct piece {
+	uint8_t *host;
+	size_t length;
+};
+
+struct fault {
+	uint64_t iova;
+	int reason;
+};
+
+struct dma_space *dma_space_new(const struct dma_memory *memory, const struct dma_space_ops *ops,
+				void *opaque)
+{
+	struct dma_space *space = calloc(1, sizeof(*space));
+	pthread_condattr_t monotonic;
+
+	if (!space)
+		return NULL;
+	space->memory = memory;
+	space->ops = ops;
+	space->opaque = opaque;
+	space->in_flight.next = &space->in_flight;
+	space->in_flight.previous = &space->in_flight;
+	pthread_mutex_init(&space->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&space->ended, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return space;
+}
+
+void dma_space_free(struct dma_space *space)
+{
+	if (!space)
+		return;
+	pthread_cond_destroy(&space->ended);
+	pthread_mutex_destroy(&space->lock);
+	free(space->pages);
+	free(space);
+}
+
+const struct dma_memory *dma_space_memory(const struct dma_space *space)
+{
+	return space->memory;
+}
+
+/* --- the IOTLB; all with the lock held ------------------------------------- */
+
+static void iotlb_drop_all(struct dma_space *space)
+{
+	if (space->pages_used) {
+		memset(space->pages, 0, IOTLB_PAGES * sizeof(*space->pages));
+		space->pages_used = false;
+	}
+	memset(space->blocks, 0, sizeof(space->blocks));
+}
+
+/* `last` is the address of the last byte. */
+static void iotlb_drop(struct dma_space *space, uint64_t first, uint64_t last)
+{
+	uint64_t page = first >> PAGE_SHIFT;
+	uint64_t count = (last >> PAGE_SHIFT) - page + 1;
+
+	if (count >= IOTLB_PAGES) {
+		iotlb_drop_all(space);
+		return;
+	}
+	for (; space->pages_used && count; page++, count--) {
+		struct iotlb_page *entry = &space->pages[page % IOTLB_PAGES];
+
+		if (entry->tag >> PAGE_SHIFT == page)
+			entry->tag = 0;
+	}
+	for (unsigned i = 0; i < IOTLB_BLOCKS; i++) {
+		struct dma_translation *block = &space->blocks[i];
+
+		if (block->size && block->iova <= last && block->iova + (block->size - 1) >= first)
+			block->size = 0;
+	}
+}
+
+static const struct dma_translation *iotlb_find_block(struct dma_space *space, uint64_t iova)
+{
+	for (unsigned i = 0; i < IOTLB_BLOCKS; i++) {
+		if (space->blocks[i].size && iova - space->blocks[i].iova < space->blocks[i].size)
+			return &space->blocks[i];
+	}
+	return NULL;
+}
+
+static void iotlb_add(struct dma_space *space, const struct dma_translation *t)
+{
+	if (t->size > PAGE_SIZE) {
+		space->blocks[space->next_block++ % IOTLB_BLOCKS] = *t;
+		return;
+	}
+	if (!space->pages)
+		return;
+	space->pages[t->iova / PAGE_SIZE % IOTLB_PAGES] = (struct iotlb_page){
+		.tag = t->iova | TAG_VALID,
+		.absolute = t->absolute | (t->writable ? TAG_WRITABLE : 0),
+	};
+	space->pages_used = true;
+}
+
+/*
+ * The host address of the page that contains `iova`, or NULL with the reason in
+ * `fault`.
+ */
+static uint8_t *translate_page(struct dma_space *space, uint64_t iova,
+			       enum dma_direction direction, struct fault *fault)
+{
+	uint64_t page = iova & PAGE_MASK;
+	const struct dma_translation *block;
+	struct dma_translation t;
+	uint64_t absolute;
+	bool writable;
+
+	if (space->pages) {
+		const struct iotlb_page *entry = &space->pages[page / PAGE_SIZE % IOTLB_PAGES];
+
+		if (likely(entry->tag == (page | TAG_VALID))) {
+			absolute = entry->absolute & PAGE_MASK;
+			writable = entry->absolute & TAG_WRITABLE;
+			goto found;
+		}
+	}
+	block = iotlb_find_block(space, page);
+	if (!block) {
+		fault->reason = space->ops->translate(space->opaque, page, direction, &t);
+		if (fault->reason)
+			goto failed;
+		if (!range_fits(t.absolute, t.size, space->memory->size)) {
+			/* The block may stick out of memory and this page not. */
+			absolute = t.absolute + (page - t.iova);
+			if (!range_fits(absolute, PAGE_SIZE, space->memory->size)) {
+				fault->reason = space->ops->reason_addressing;
+				goto failed;
+			}
+			t = (struct dma_translation){ page, absolute, PAGE_SIZE, t.writable };
+		}
+		iotlb_add(space, &t);
+		block = &t;
+	}
+	absolute = block->absolute + (page - block->iova);
+	writable = block->writable;
+found:
+	if (direction == DMA_FROM_DEVICE && !writable) {
+		fault->reason = space->ops->reason_protected;
+		goto failed;
+	}
+	return space->memory->base + absolute;
+failed:
+	fault->iova = iova;
+	return NULL;
+}
+
+static bool may_transfer(const struct dma_space *space)
+{
+	return space->open && space->bus_master;
+}
+
+/* --- opening and closing --------------------------------------------------- */
+
+void dma_space_open(struct dma_space *space)
+{
+	pthread_mutex_lock(&space->lock);
+	/* Without the table the space works, only slower: no reason to fail. */
+	if (!space->pages)
+		space->pages = calloc(IOTLB_PAGES, sizeof(*space->pages));
+	space->open = true;
+	pthread_mutex_unlock(&space->lock);
+}
+
+void dma_space_close(struct dma_space *space)
+{
+	pthread_mutex_lock(&space->lock);
+	space->open = false;
+	iotlb_drop_all(space);
+	pthread_mutex_unlock(&space->lock);
+}
+
+void dma_space_set_bus_master(struct dma_space *space, bool on)
+{
+	pthread_mutex_lock(&space->lock);
+	space->bus_master = on;
+	pthread_mutex_unlock(&space->lock);
+}
+
+/* --- invalidation ---------------------------------------------------------- */
+
+static bool ranges_overlap(const struct dma_access *access, uint64_t first, uint64_t last)
+{
+	if (access->first > last || access->last < first)
+		return false;
+	for (unsigned i = 0; i < access->range_count; i++) {
+		const struct dma_range *range = &access->ranges[i];
+
+		if (range->length && (range->iova & PAGE_MASK) <= last &&
+		    range->iova + (range->length - 1) >= first)
+			return true;
+	}
+	return false;
+}
+
+static bool in_use(const struct dma_space *space, uint64_t first, uint64_t last, uint64_t epoch)
+{
+	for (const struct dma_access *a = space->in_flight.next; a != &space->in_flight;
+	     a = a->next) {
+		if (a->epoch < epoch && ranges_overlap(a, first, last))
+			return true;
+	}
+	return false;
+}
+
+static struct timespec deadline_after(uint64_t us)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += us / 1000000;
+	t.tv_nsec += us % 1000000 * 1000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+/* Whole pages are meant: a page that is touched is taken away. */
+static int invalidate(struct dma_space *space, uint64_t first, uint64_t last, uint64_t timeout_us)
+{
+	struct timespec deadline;
+	uint64_t epoch;
+	int error = 0;
+
+	first &= PAGE_MASK;
+	last |= ~PAGE_MASK;
+	pthread_mutex_lock(&space->lock);
+	iotlb_drop(space, first, last);
+	epoch = space->epoch;
+	if (likely(!in_use(space, first, last, epoch)))
+		goto out;
+	error = -EAGAIN;
+	if (!timeout_us)
+		goto out;
+	if (timeout_us != UINT64_MAX)
+		deadline = deadline_after(MIN(timeout_us, 1000000000ull));
+	space->waiters++;
+	do {
+		int rc = timeout_us == UINT64_MAX ?
+			 pthread_cond_wait(&space->ended, &space->lock) :
+			 pthread_cond_timedwait(&space->ended, &space->lock, &deadline);
+
+		if (!in_use(space, first, last, epoch)) {
+			error = 0;
+			break;
+		}
+		if (rc == ETIMEDOUT)
+			break;
+	} while (true);
+	space->waiters--;
+out:
+	pthread_mutex_unlock(&space->lock);
+	return error;
+}
+
+int dma_space_invalidate(struct dma_space *space, uint64_t iova, uint64_t length,
+			 uint64_t timeout_us)
+{
+	if (!length)
+		return 0;
+	if (length - 1 > UINT64_MAX - iova)
+		length = UINT64_MAX - iova + 1;
+	return invalidate(space, iova, iova + (length - 1), timeout_us);
+}
+
+int dma_space_drain(struct dma_space *space, uint64_t timeout_us)
+{
+	return invalidate(space, 0, UINT64_MAX, timeout_us);
+}
+
+/* --- copies ----------------------------------------------------------------- */
+
+/*
+ * Each aligned unit moves at once, in ascending order. Release and acquire keep
+ * the compiler and a weakly ordered host from changing the order.
+ */
+#define COPY_UNIT(type)                                                         \
+	static void store_##type(uint8_t *host, const uint8_t *buffer)         \
+	{                                                                      \
+		type v;                                                        \
+		memcpy(&v, buffer, sizeof(v));                                 \
+		__atomic_store_n((type *)host, v, __ATOMIC_RELEASE);           \
+	}                                                                      \
+	static void load_##type(uint8_t *buffer, const uint8_t *host)          \
+	{                                                                      \
+		type v = __atomic_load_n((const type *)host, __ATOMIC_ACQUIRE);\
+		memcpy(buffer, &v, sizeof(v));                                 \
+	}
+COPY_UNIT(uint8_t)
+COPY_UNIT(uint16_t)
+COPY_UNIT(uint32_t)
+COPY_UNIT(uint64_t)
+
+static size_t unit_at(const uint8_t *host, size_t length)
+{
+	size_t unit = 8;
+
+	while (unit > length || (uintptr_t)host % unit)
+		unit /= 2;
+	return unit;
+}
+
+static void copy_to_memory(uint8_t *host, const uint8_t *buffer, size_t length)
+{
+	if (length > DMA_ORDERED_MAX) {
+		memcpy(host, buffer, length);
+		return;
+	}
+	while (length) {
+		size_t unit = unit_at(host, length);
+
+		switch (unit) {
+		case 8: store_uint64_t(host, buffer); break;
+		case 4: store_uint32_t(host, buffer); break;
+		case 2: store_uint16_t(host, buffer); break;
+		default: store_uint8_t(host, buffer); break;
+		}
+		host += unit;
+		buffer += unit;
+		length -= unit;
+	}
+}
+
+static void copy_from_memory(uint8_t *buffer, const uint8_t *host, size_t length)
+{
+	if (length > DMA_ORDERED_MAX) {
+		memcpy(buffer, host, length);
+		return;
+	}
+	while (length) {
+		size_t unit = unit_at(host, length);
+
+		switch (unit) {
+		case 8: load_uint64_t(buffer, host); break;
+		case 4: load_uint32_t(buffer, host); break;
+		case 2: load_uint16_t(buffer, host); break;
+		default: load_uint8_t(buffer, host); break;
+		}
+		host += unit;
+		buffer += unit;
+		length -= unit;
+	}
+}
+
+static void report_fault(struct dma_space *space, enum dma_direction direction,
+			 const struct fault *fault)
+{
+	if (space->ops->fault)
+		space->ops->fault(space->opaque, fault->iova, direction, fault->reason);
+}
+
+static void report_written(struct dma_space *space, const uint8_t *host, size_t length)
+{
+	const struct dma_memory *memory = space->memory;
+
+	if (memory->written && length)
+		memory->written(memory->opaque, host - memory->base, length);
+}
+
+/* Does the range end before the address space does? If not, say what is wrong. */
+static bool range_ends(struct dma_space *space, uint64_t iova, uint64_t length,
+		       struct fault *fault)
+{
+	if (length - 1 <= UINT64_MAX - iova)
+		return true;
+	*fault = (struct fault){ iova, space->ops->reason_addressing };
+	return false;
+}
+
+/*
+ * Translate [iova, iova + length), length not 0, into pieces of a page and less.
+ * The number of them, or 0 with `fault` filled.
+ */
+static unsigned translate_pieces(struct dma_space *space, uint64_t iova, size_t length,
+				 enum dma_direction direction, struct piece *pieces,
+				 struct fault *fault)
+{
+	unsigned count = 0;
+
+	if (!range_ends(space, iova, length, fault))
+		return 0;
+	while (length) {
+		size_t in_page = MIN(length, PAGE_SIZE - iova % PAGE_SIZE);
+		uint8_t *host = translate_page(space, iova, direction, fault);
+
+		if (!host)
+			return 0;
+		pieces[count++] = (struct piece){ host + iova % PAGE_SIZE, in_page };
+		iova += in_page;
+		length -= in_page;
+	}
+	return count;
+}
+
+int dma_read(struct dma_space *space, uint64_t iova, void *buffer, size_t length)
+{
+	struct piece pieces[COPY_PAGES_MAX];
+	uint8_t *to = buffer;
+	struct fault fault;
+	unsigned count;
+
+	if (!length)
+		return 0;
+	if (length > DMA_COPY_MAX)
+		return -EINVAL;
+	pthread_mutex_lock(&space->lock);
+	if (!may_transfer(space)) {
+		pthread_mutex_unlock(&space->lock);
+		return -EPERM;
+	}
+	count = translate_pieces(space, iova, length, DMA_TO_DEVICE, pieces, &fault);
+	for (unsigned i = 0; i < count; i++) {
+		copy_from_memory(to, pieces[i].host, pieces[i].length);
+		to += pieces[i].length;
+	}
+	pthread_mutex_unlock(&space->lock);
+	if (count)
+		return 0;
+	report_fault(space, DMA_TO_DEVICE, &fault);
+	return -EFAULT;
+}
+
+int dma_write(struct dma_space *space, uint64_t iova, const void *buffer, size_t length)
+{
+	struct piece pieces[COPY_PAGES_MAX];
+	const uint8_t *from = buffer;
+	struct fault fault;
+	unsigned count;
+
+	if (!length)
+		return 0;
+	if (length > DMA_COPY_MAX)
+		return -EINVAL;
+	pthread_mutex_lock(&space->lock);
+	if (!may_transfer(space)) {
+		pthread_mutex_unlock(&space->lock);
+		return -EPERM;
+	}
+	count = translate_pieces(space, iova, length, DMA_FROM_DEVICE, pieces, &fault);
+	for (unsigned i = 0; i < count; i++) {
+		copy_to_memory(pieces[i].host, from, pieces[i].length);
+		from += pieces[i].length;
+	}
+	pthread_mutex_unlock(&space->lock);
+	for (unsigned i = 0; i < count; i++)
+		report_written(space, pieces[i].host, pieces[i].length);
+	if (count)
+		return 0;
+	report_fault(space, DMA_FROM_DEVICE, &fault);
+	return -EFAULT;
+}
+
+/* --- accesses ---------------------------------------------------------------- */
+
+/*
+ * Add one range to the list, merging with what is there where host memory goes
+ * on. Returns 0, -E2BIG, or -EFAULT with `fault` filled.
+ */
+static int add_range(struct dma_space *space, struct dma_access *access,
+		     const struct dma_range *range, struct iovec *iov, unsigned capacity,
+		     struct fault *fault)
+{
+	uint64_t iova = range->iova, length = range->length;
+
+	if (!range_ends(space, iova, length, fault))
+		return -EFAULT;
+	access->first = MIN(access->first, iova & PAGE_MASK);
+	access->last = MAX(access->last, iova + (length - 1));
+	while (length) {
+		uint64_t in_page = MIN(length, PAGE_SIZE - iova % PAGE_SIZE);
+		uint8_t *host = translate_page(space, iova, access->direction, fault);
+		struct iovec *last = access->iov_count ? &iov[access->iov_count - 1] : NULL;
+
+		if (!host)
+			return -EFAULT;
+		host += iova % PAGE_SIZE;
+		if (last && (uint8_t *)last->iov_base + last->iov_len == host) {
+			last->iov_len += in_page;
+		} else if (access->iov_count == capacity) {
+			return -E2BIG;
+		} else {
+			iov[access->iov_count++] = (struct iovec){ host, in_page };
+		}
+		iova += in_page;
+		length -= in_page;
+	}
+	return 0;
+}
+
+int dma_access_begin(struct dma_space *space, struct dma_access *access,
+		     enum dma_direction direction, const struct dma_range *ranges,
+		     unsigned range_count, struct iovec *iov, unsigned iov_capacity)
+{
+	struct fault fault;
+	int error = 0;
+
+	*access = (struct dma_access){
+		.space = space,
+		.ranges = ranges,
+		.iov = iov,
+		.range_count = range_count,
+		.direction = direction,
+		.first = UINT64_MAX,
+	};
+	pthread_mutex_lock(&space->lock);
+	if (!may_transfer(space)) {
+		pthread_mutex_unlock(&space->lock);
+		return -EPERM;
+	}
+	for (unsigned i = 0; i < range_count && !error; i++) {
+		if (ranges[i].length)
+			error = add_range(space, access, &ranges[i], iov, iov_capacity, &fault);
+	}
+	if (!error) {
+		access->epoch = space->epoch++;
+		access->next = &space->in_flight;
+		access->previous = space->in_flight.previous;
+		access->previous->next = access;
+		access->next->previous = access;
+	}
+	pthread_mutex_unlock(&space->lock);
+	if (error == -EFAULT)
+		report_fault(space, direction, &fault);
+	return error ? error : (int)access->iov_count;
+}
+
+void dma_access_end(struct dma_access *access, uint64_t written)
+{
+	struct dma_space *space = access->space;
+
+	/*
+	 * First the report, then the end: whoever waits for the end may rely on
+	 * the memory's owner knowing what was stored.
+	 */
+	if (access->direction == DMA_FROM_DEVICE) {
+		for (unsigned i = 0; i < access->iov_count && written; i++) {
+			size_t length = MIN(written, access->iov[i].iov_len);
+
+			report_written(space, access->iov[i].iov_base, length);
+			written -= length;
+		}
+	}
+	pthread_mutex_lock(&space->lock);
+	access->previous->next = access->next;
+	access->next->previous = access->previous;
+	if (space->waiters)
+		pthread_cond_broadcast(&space->ended);
+	pthread_mutex_unlock(&space->lock);
+}
