@@ -112,7 +112,9 @@ struct op {
 	uint16_t flags;  /* OP_* */
 };
 
-#define OP_EXECUTED 1 /* target of EXECUTE: lives in the vCPU, not in a block */
+#define OP_EXECUTED 1     /* lives in the vCPU, not in a block: a target of EXECUTE … */
+#define OP_ALWAYS_JUMPS 2 /* an unconditional branch: set by insn_specialise() */
+#define OP_PAGE_END 4     /* closing op of a block that ends with its page */
 
 /* Lazy condition code: what the code follows from. */
 enum cc_kind {
@@ -256,6 +258,11 @@ const struct insn *insn_lookup(uint64_t raw);
  * of EXECUTE lies elsewhere). Fills everything but offset, length, index.
  */
 void insn_decode(const struct insn *, uint64_t raw, int64_t relative, struct op *);
+/*
+ * Choose a handler that is made for these operands (a branch mask, no index
+ * register …) by replacing o->fn; set OP_ALWAYS_JUMPS where it applies.
+ */
+void insn_specialise(const struct insn *, struct op *);
 /* One line of assembler for people: "lg %r1,8(%r2)". Returns to. */
 char *insn_disassemble(uint64_t raw, uint64_t address, char *to, size_t size);
 static inline unsigned int insn_length(uint8_t first_byte)
@@ -470,7 +477,7 @@ static inline bool interruption_wanted(const struct vcpu *c)
 /* ---- Going from op to op ---- */
 
 #if CPU_THREADED
-#define RUN_OP(c, op) do { const struct op *op_ = (op); TAIL_CALL return op_->fn(c, op_); } while (0)
+#define RUN_OP(c, op) do { const struct op *op_ = (op); TAIL_CALL return __atomic_load_n(&op_->fn, __ATOMIC_RELAXED)(c, op_); } while (0)
 #else
 #define RUN_OP(c, op) return (op)
 #endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cache of decoded code, shared by the vCPUs.
+ *
+ * A block is a run of instructions within one page frame, keyed by the absolute
+ * address of its first. It goes on behind conditional branches and ends with an
+ * unconditional one, with the page, or after BLOCK_MAX_OPS.
+ *
+ * Looking up takes no lock. Making and dropping blocks takes code.lock. A block
+ * that is dropped (its code was stored to) leaves the hash and has every op's
+ * function replaced by insn_stale, which goes on with a fresh look-up: so
+ * whoever is in the block, or still has a pointer to it, never executes another
+ * old instruction. Its memory stays until the cache is full; then one vCPU, with
+ * all others out of guest code, throws everything away (exclusive_begin()).
+ *
+ * Who stores and who decodes: a store is followed by a load of the page's flag,
+ * and decoding sets the flag before it reads the code, with a barrier in all
+ * threads between (membarrier(2)) when the flag was not set. So either the store
+ * is seen by the decoder, or the flag by the one who stores. The same game is
+ * played with the bit of the 64-byte piece, there with real fences.
+ *
+ * The pages that hold lowcores are stored to all the time; what little code
+ * Linux executes there is not kept.
+ */
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cpu/soft/complex.h"
+
+#define PIECE_SHIFT 6 /* 64 pieces of a page */
+
+static void barrier_everywhere(void)
+{
+	if (syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+		syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+int code_init(struct cpu_complex *x)
+{
+	x->code.pages = calloc(x->size >> PAGE_SHIFT, sizeof(*x->code.pages));
+	if (!x->code.pages)
+		return -ENOMEM;
+	pthread_mutex_init(&x->code.lock, NULL);
+	syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	return 0;
+}
+
+static void free_chunks(struct code_cache *code)
+{
+	struct code_chunk *next;
+
+	for (struct code_chunk *chunk = code->chunks; chunk; chunk = next) {
+		next = chunk->next;
+		free(chunk);
+	}
+	code->chunks = NULL;
+	code->bytes = 0;
+}
+
+void code_destroy(struct cpu_complex *x)
+{
+	free_chunks(&x->code);
+	free(x->code.pages);
+	pthread_mutex_destroy(&x->code.lock);
+}
+
+static void *code_alloc(struct code_cache *code, size_t size)
+{
+	struct code_chunk *chunk = code->chunks;
+
+	size = (size + 15) & ~15ull;
+	if (!chunk || chunk->used + size > CODE_CHUNK_BYTES) {
+		chunk = malloc(sizeof(*chunk) + CODE_CHUNK_BYTES);
+		if (!chunk)
+			return NULL;
+		chunk->next = code->chunks;
+		chunk->used = 0;
+		code->chunks = chunk;
+		code->bytes += CODE_CHUNK_BYTES;
+	}
+	chunk->used += size;
+	return chunk->bytes + chunk->used - size;
+}
+
+/* Everything goes. The caller is alone (exclusive_begin()). */
+static void code_flush(struct cpu_complex *x)
+{
+	pthread_mutex_lock(&x->code.lock);
+	for (size_t i = 0; i < BLOCK_HASH_SIZE; i++)
+		atomic_store_explicit(&x->code.hash[i], NULL, memory_order_relaxed);
+	for (uint64_t i = 0; i < x->size >> PAGE_SHIFT; i++) {
+		atomic_store_explicit(&x->code.pages[i], NULL, memory_order_relaxed);
+		__atomic_and_fetch(&x->page_flags[i], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
+	}
+	free_chunks(&x->code);
+	x->code.flushes++;
+	for (unsigned int i = 0; i < x->count; i++) {
+		mmu_flush_jumps(x->vcpus[i]);
+		x->vcpus[i]->chain_from = NULL;
+		x->vcpus[i]->ex_resume = NULL;
+	}
+	pthread_mutex_unlock(&x->code.lock);
+}
+
+static inline size_t hash_of(uint64_t absolute)
+{
+	return (size_t)((absolute >> 1) * 0x9e3779b97f4a7c15ull >> 48) % BLOCK_HASH_SIZE;
+}
+
+static struct block *block_lookup(struct cpu_complex *x, uint64_t absolute)
+{
+	struct block *b = atomic_load_explicit(&x->code.hash[hash_of(absolute)],
+					       memory_order_acquire);
+
+	while (b && b->absolute != absolute)
+		b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE);
+	return b;
+}
+
+bool code_is_uncached_page(struct cpu_complex *x, uint64_t absolute)
+{
+	uint64_t area = absolute & ~0x1fffull;
+
+	if (area == 0)
+		return true;
+	for (unsigned int i = 0; i < x->count; i++) {
+		if (__atomic_load_n(&x->vcpus[i]->s.prefix, __ATOMIC_RELAXED) == area)
+			return true;
+	}
+	return false;
+}
+
+static struct code_page *page_prepare(struct cpu_complex *x, uint64_t frame)
+{
+	struct code_page *page = atomic_load_explicit(&x->code.pages[frame], memory_order_relaxed);
+
+	if (!page) {
+		page = code_alloc(&x->code, sizeof(*page));
+		if (!page)
+			return NULL;
+		*page = (struct code_page){ 0 };
+		atomic_store_explicit(&x->code.pages[frame], page, memory_order_release);
+	}
+	if (!(__atomic_fetch_or(&x->page_flags[frame], PAGE_HAS_CODE, __ATOMIC_SEQ_CST) &
+	      PAGE_HAS_CODE))
+		barrier_everywhere();
+	return page;
+}
+
+/* The instruction at an absolute address, left-aligned; what lies behind the page is 0. */
+static uint64_t read_code(struct cpu_complex *x, uint64_t absolute)
+{
+	unsigned int left = PAGE_SIZE - (absolute & ~PAGE_MASK);
+	const uint8_t *p = absolute_host(x, absolute);
+	uint64_t raw = 0;
+
+	for (unsigned int i = 0; i < 6 && i < left; i += 2)
+		raw |= (uint64_t)load_be16(p + i) << (48 - 8 * i);
+	return raw;
+}
+
+/* Decode the run at an absolute address to ops; returns how many, and the bytes of code. */
+static unsigned int decode_run(struct cpu_complex *x, struct code_page *page, uint64_t absolute,
+			       struct op *ops, uint32_t *bytes)
+{
+	uint64_t start = absolute;
+	unsigned int n = 0;
+	bool open = true;
+
+	while (open && n < BLOCK_MAX_OPS) {
+		uint32_t offset = (uint32_t)(absolute & ~PAGE_MASK);
+		const struct insn *insn;
+		uint64_t raw;
+		unsigned int length;
+		struct op *o = &ops[n];
+
+		/* Announce the pieces before they are read. */
+		atomic_fetch_or(&page->pieces,
+				3ull << (offset >> PIECE_SHIFT) &
+					(offset >> PIECE_SHIFT == 63 ? 1ull << 63 : ~0ull));
+		atomic_thread_fence(memory_order_seq_cst);
+		raw = read_code(x, absolute);
+		length = insn_length((uint8_t)(raw >> 56));
+		if (offset + length > PAGE_SIZE) {
+			*o = (struct op){ .fn = insn_crossing };
+			open = false;
+		} else if (!x->rows[insn_opcode(raw)]) {
+			*o = (struct op){ .fn = insn_operation_exception };
+			open = false;
+		} else {
+			insn = &insn_table[x->rows[insn_opcode(raw)] - 1];
+			insn_decode(insn, raw, 0, o);
+			open = !(insn->flags & LAST) && offset + length < PAGE_SIZE;
+			/* Behind an unconditional branch there is nothing to go on with. */
+			if (o->flags & OP_ALWAYS_JUMPS)
+				open = false;
+		}
+		o->offset = (uint16_t)offset;
+		o->length = (uint8_t)length;
+		o->index = (uint16_t)n++;
+		absolute += length;
+	}
+	/*
+	 * Behind the last instruction: go on in another block. Not an instruction
+	 * itself, so it lends the offset of the next and length 0, and jumping from
+	 * it counts those before it only.
+	 */
+	ops[n] = (struct op){
+		.fn = insn_goto_next,
+		.offset = (uint16_t)(absolute & ~PAGE_MASK),
+		.index = (uint16_t)(n - 1),
+		.flags = (absolute & ~PAGE_MASK) ? 0 : OP_PAGE_END,
+	};
+	*bytes = (uint32_t)(absolute - start);
+	return n + 1;
+}
+
+const struct op *code_find(struct vcpu *c, uint64_t absolute)
+{
+	struct cpu_complex *x = c->complex;
+	struct block *b = block_lookup(x, absolute);
+	struct op ops[BLOCK_MAX_OPS + 1];
+	struct code_page *page;
+	unsigned int count;
+	uint32_t bytes;
+
+	if (likely(b))
+		return b->ops;
+	if (code_is_uncached_page(x, absolute))
+		return NULL;
+	if (unlikely(x->code.bytes >= CODE_MAX_BYTES)) {
+		exclusive_begin(c);
+		if (x->code.bytes >= CODE_MAX_BYTES)
+			code_flush(x);
+		exclusive_end(c);
+	}
+
+	pthread_mutex_lock(&x->code.lock);
+	b = block_lookup(x, absolute);
+	if (b)
+		goto out;
+	page = page_prepare(x, absolute >> PAGE_SHIFT);
+	if (!page)
+		goto out;
+	count = decode_run(x, page, absolute, ops, &bytes);
+	b = code_alloc(&x->code, sizeof(*b) + count * sizeof(struct op));
+	if (!b)
+		goto out;
+	b->absolute = absolute;
+	b->bytes = bytes;
+	b->count = count;
+	memcpy(b->ops, ops, count * sizeof(struct op));
+	b->page_next = page->blocks;
+	page->blocks = b;
+	b->hash_next = atomic_load_explicit(&x->code.hash[hash_of(absolute)], memory_order_relaxed);
+	atomic_store_explicit(&x->code.hash[hash_of(absolute)], b, memory_order_release);
+out:
+	pthread_mutex_unlock(&x->code.lock);
+	return b ? b->ops : NULL;
+}
+
+static void block_unhash(struct cpu_complex *x, struct block *b)
+{
+	struct block *at = atomic_load_explicit(&x->code.hash[hash_of(b->absolute)],
+						memory_order_relaxed);
+
+	if (at == b) {
+		atomic_store_explicit(&x->code.hash[hash_of(b->absolute)], b->hash_next,
+				      memory_order_release);
+		return;
+	}
+	while (at->hash_next != b)
+		at = at->hash_next;
+	__atomic_store_n(&at->hash_next, b->hash_next, __ATOMIC_RELEASE);
+}
+
+static void page_drop(struct cpu_complex *x, struct code_page *page, uint64_t absolute,
+		      uint64_t length)
+{
+	struct block **link = &page->blocks;
+
+	while (*link) {
+		struct block *b = *link;
+
+		/* The closing instruction may reach into the next page; its first bytes count. */
+		if (absolute >= b->absolute + b->bytes || b->absolute >= absolute + length) {
+			link = &b->page_next;
+			continue;
+		}
+		*link = b->page_next;
+		block_unhash(x, b);
+		for (uint32_t i = 0; i < b->count; i++)
+			__atomic_store_n(&b->ops[i].fn, insn_stale, __ATOMIC_RELAXED);
+	}
+	if (!page->blocks) {
+		atomic_store(&page->pieces, 0);
+		__atomic_and_fetch(&x->page_flags[absolute >> PAGE_SHIFT],
+				   (uint8_t)~PAGE_HAS_CODE, __ATOMIC_SEQ_CST);
+	}
+}
+
+void code_written(struct cpu_complex *x, uint64_t absolute, uint64_t length)
+{
+	while (length) {
+		uint32_t offset = (uint32_t)(absolute & ~PAGE_MASK);
+		uint64_t part = MIN(length, PAGE_SIZE - offset);
+		unsigned int first = offset >> PIECE_SHIFT;
+		unsigned int last = (unsigned int)(offset + part - 1) >> PIECE_SHIFT;
+		uint64_t pieces = ~0ull << first & ~0ull >> (63 - last);
+		struct code_page *page;
+
+		page = atomic_load_explicit(&x->code.pages[absolute >> PAGE_SHIFT],
+					    memory_order_acquire);
+		atomic_thread_fence(memory_order_seq_cst);
+		if (page && atomic_load_explicit(&page->pieces, memory_order_relaxed) & pieces) {
+			pthread_mutex_lock(&x->code.lock);
+			page_drop(x, page, absolute, part);
+			pthread_mutex_unlock(&x->code.lock);
+		}
+		absolute += part;
+		length -= part;
+	}
+}
+
+void memory_written(struct cpu_complex *x, uint64_t absolute, uint64_t length)
+{
+	uint64_t end = absolute + length;
+
+	while (absolute < end) {
+		uint64_t part = MIN(end - absolute, PAGE_SIZE - (absolute & ~PAGE_MASK));
+
+		if (__atomic_load_n(&x->page_flags[absolute >> PAGE_SHIFT], __ATOMIC_RELAXED) &
+		    PAGE_HAS_CODE)
+			code_written(x, absolute, part);
+		absolute += part;
+	}
+}
+
+void cpu_complex_memory_written(struct cpu_complex *x, uint64_t absolute, uint64_t length)
+{
+	if (!range_fits(absolute, length, x->size))
+		return;
+	atomic_thread_fence(memory_order_seq_cst);
+	memory_written(x, absolute, length);
+}
