@@ -95,8 +95,8 @@ struct cpu_mchk_interruption {
  * The floating interrupt controller, which the machine owns. Each take_*
  * function is called on a vCPU's thread, which is enabled for the class; it
  * removes and returns the most urgent interruption that the CPU's subclass mask
- * admits, or returns false. Called for a subclass mask of all ones, pending_*
- * says whether a CPU has reason to look.
+ * admits, or returns false. They are called at every change of a PSW: when nothing is
+ * pending they must cost next to nothing (one load).
  */
 struct cpu_floating_ops {
 	bool (*take_io)(void *opaque, struct vcpu *, uint64_t cr6, struct cpu_io_interruption *);
@@ -163,7 +163,7 @@ void cpu_complex_floating_pending(struct cpu_complex *, enum cpu_floating_class,
  * enabled wait. Returns at once when the vCPU is in the stopped state.
  */
 enum vcpu_exit vcpu_run(struct vcpu *);
-/* Make vcpu_run() return VCPU_EXIT_REQUEST soon. Any thread, signal-safe. */
+/* Make vcpu_run() return VCPU_EXIT_REQUEST soon. Any thread, not from a signal handler. */
 void vcpu_request_exit(struct vcpu *);
 
 /*

@@ -79,7 +79,7 @@ static void *code_alloc(struct code_cache *code, size_t size)
 		chunk->next = code->chunks;
 		chunk->used = 0;
 		code->chunks = chunk;
-		code->bytes += CODE_CHUNK_BYTES;
+		__atomic_store_n(&code->bytes, code->bytes + CODE_CHUNK_BYTES, __ATOMIC_RELAXED);
 	}
 	chunk->used += size;
 	return chunk->bytes + chunk->used - size;
@@ -103,6 +103,19 @@ static void code_flush(struct cpu_complex *x)
 		x->vcpus[i]->ex_resume = NULL;
 	}
 	pthread_mutex_unlock(&x->code.lock);
+}
+
+bool code_full(struct cpu_complex *x)
+{
+	return __atomic_load_n(&x->code.bytes, __ATOMIC_RELAXED) >= CODE_MAX_BYTES;
+}
+
+void code_flush_all(struct vcpu *c)
+{
+	exclusive_begin(c);
+	if (code_full(c->complex))
+		code_flush(c->complex);
+	exclusive_end(c);
 }
 
 static inline size_t hash_of(uint64_t absolute)
@@ -231,13 +244,6 @@ const struct op *code_find(struct vcpu *c, uint64_t absolute)
 		return b->ops;
 	if (code_is_uncached_page(x, absolute))
 		return NULL;
-	if (unlikely(x->code.bytes >= CODE_MAX_BYTES)) {
-		exclusive_begin(c);
-		if (x->code.bytes >= CODE_MAX_BYTES)
-			code_flush(x);
-		exclusive_end(c);
-	}
-
 	pthread_mutex_lock(&x->code.lock);
 	b = block_lookup(x, absolute);
 	if (b)

@@ -57,6 +57,14 @@ struct code_cache {
 #define PENDING_RESTART 32
 #define PENDING_EXIT 64
 #define PENDING_STORE_STATUS 128
+#define PENDING_CPU_RESET 256
+#define PENDING_INITIAL_RESET 512
+
+/* PER code, byte 150 */
+#define PER_BRANCH 0x80
+#define PER_IFETCH 0x40
+#define PER_STORE 0x20
+#define PER_NULLIFICATION 0x01
 
 struct cpu_complex {
 	struct cpu_complex_config config;
@@ -78,7 +86,6 @@ struct cpu_complex {
 	pthread_mutex_t exclusive_lock;
 	pthread_cond_t exclusive_cond;
 	atomic_bool exclusive;
-	_Atomic uint32_t floating;  /* bit per cpu_floating_class that may be pending */
 	pthread_mutex_t plo_lock;
 	pthread_mutex_t sigp_lock;
 };
@@ -97,6 +104,9 @@ int code_init(struct cpu_complex *);
 void code_destroy(struct cpu_complex *);
 /* Ops for the instruction at an absolute address; NULL: execute it without the cache. */
 const struct op *code_find(struct vcpu *, uint64_t absolute);
+/* Too much of it: the run loop is to call code_flush_all(). */
+bool code_full(struct cpu_complex *);
+void code_flush_all(struct vcpu *);
 void code_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
 bool code_is_uncached_page(struct cpu_complex *, uint64_t absolute);
 
@@ -139,21 +149,21 @@ uint64_t mmu_fetch(struct vcpu *, const struct op *, uint64_t address);
 void memory_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
 
 /* interrupt.c */
-void cpu_sync(struct vcpu *, const struct op *next_of);
 void program_interruption(struct vcpu *);
 /* Deliver what is pending and enabled. True when something was. */
 bool interrupt_deliver(struct vcpu *);
-bool interrupt_deliverable(struct vcpu *);
+void supervisor_call(struct vcpu *, const struct op *);
 /* New PSW from an instruction or a lowcore; raises the early exceptions. */
 void psw_load(struct vcpu *, uint64_t mask, uint64_t addr);
 void psw_apply(struct vcpu *); /* derive addr_mask, spaces … from s.psw_mask */
 uint64_t psw_current_mask(struct vcpu *); /* with the condition code */
-void psw_save_swap(struct vcpu *, unsigned int old, unsigned int new, uint64_t return_address);
 uint64_t lowcore(const struct vcpu *, unsigned int offset);
 void attention_set(struct vcpu *);
 void vcpu_kick(struct vcpu *); /* attention, and wake it when it sleeps */
 
 /* clock.c */
+void clock_init(struct cpu_complex *);
+uint64_t clock_tod_unique(struct cpu_complex *);
 uint64_t clock_tod(struct cpu_complex *);
 uint64_t clock_cpu_timer(struct vcpu *);
 void clock_set_cpu_timer(struct vcpu *, uint64_t);
@@ -162,14 +172,18 @@ void clock_update_pending(struct vcpu *);
 /* Nanoseconds until the next clock event of the vCPU, -1 for none. */
 int64_t clock_next_event(struct vcpu *);
 void clock_arm(struct vcpu *);
+/* Deterministic mode: does an event fall into the next block? */
+bool clock_near(struct vcpu *);
 int clock_init_thread(struct vcpu *);
 void clock_exit_thread(struct vcpu *);
 
 /* run.c */
+void guest_enter(struct vcpu *);
 void exclusive_begin(struct vcpu *);
 void exclusive_end(struct vcpu *);
 
 /* sigp.c */
 void store_status(struct vcpu *, uint64_t absolute);
+void sigp_stop_here(struct vcpu *); /* on its own thread, out of guest code */
 
 #endif

@@ -182,43 +182,51 @@ struct vcpu {
 	const struct op *chain_from; /* branch that was last followed by its chain */
 	atomic_ullong icount;  /* instructions executed before the current block; own thread writes */
 	struct cpu_complex *complex;
-	const struct op *ex_resume; /* the EXECUTE whose target is being executed */
+	const struct op *ex_resume; /* where to go on behind the target of EXECUTE */
 
 	/* An exception on its way: op that caused it and what it is. */
-	sigjmp_buf escape;
+	sigjmp_buf *escape;
 	const struct op *fault_op;
+	const struct op *handler_op; /* that a handler of the machine executes */
 	uint16_t pgm_code;     /* of a program interruption to present, or 0 */
 	uint64_t teid;         /* translation-exception identification */
 	uint8_t access_id;     /* exception access identification */
 	uint8_t dxc;           /* data-exception code */
 	uint16_t monitor_class;
 	uint64_t monitor_code;
-	bool in_handler;       /* a machine's handler runs: record exceptions, do not jump */
-	uint16_t per_code;     /* PER event to present after the instruction */
+	uint8_t per_code;      /* PER events of the instruction, to present after it */
+	uint8_t per_length;    /* and its instruction's length */
 	uint64_t per_address;
 	bool per_active;       /* any PER event is enabled in PSW and CR9 */
 
 	/* Interruptions that this CPU alone can take; see interrupt.c. Any thread sets. */
 	atomic_uint pending;
-	_Atomic uint64_t emergency_from[1]; /* CPU addresses that signalled; bit per address */
+	_Atomic uint64_t emergency_from; /* CPU addresses that signalled; bit per address */
 	atomic_uint external_call_from;     /* CPU address + 1, or 0 */
 
 	/* Sleep and flush requests; see run.c. */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool waiting;          /* in an enabled wait, asleep; under lock */
+	atomic_bool waiting;   /* in an enabled wait */
+	bool asleep;           /* the thread waits for wake; under lock */
 	atomic_bool in_guest;  /* may use its TLB; else flushes wait for nothing */
-	atomic_uint flush_request;  /* VCPU_FLUSH_*: see mmu.c */
-	_Atomic uint64_t flush_serial_done;
+	atomic_bool in_code;   /* may use decoded code; else it may be thrown away */
+	atomic_bool flush_everything;     /* flush requests of other vCPUs */
+	_Atomic uint64_t flush_pages[4];  /* bit per page index */
 	timer_t timer;
 	bool has_timer;
 	bool timer_armed;
-	int64_t cpu_timer_base; /* guest TOD when cpu_timer was last set, in TOD units */
+	uint64_t timer_deadline; /* guest TOD the host timer is armed for */
+	uint64_t cpu_timer_base; /* guest TOD when cpu_timer was last set */
+	volatile sig_atomic_t timer_rang;
+	bool psw_invalid;        /* the PSW that was loaded has a bad format: early exception */
+	bool check_stop;
 
 	unsigned int index;
 	struct asid_slot asids[16];
 	uint32_t asid_next;
 	uint16_t asid_victim;
+	struct tlb_entry low[2]; /* pages 0 and 1 for stores, under low-address protection */
 	struct tlb_entry tlb[TLB_ENTRIES];
 	struct jump_entry jumps[JUMP_LINES][JUMP_SLOTS];
 	struct ex_slot ex[EX_SLOTS];
@@ -434,6 +442,7 @@ struct span {
 	uint8_t *part[2];
 	uint32_t length[2];
 	uint64_t absolute[2]; /* of the parts */
+	uint64_t address;     /* virtual, of the first */
 };
 
 void span_read(struct vcpu *, const struct op *, uint64_t ea, unsigned int ar, size_t length,
@@ -574,6 +583,7 @@ static inline const struct op *jump_relative(struct vcpu *c, const struct op *o)
 	return o->chain;
 }
 
+extern const struct op op_leave;
 const struct op *repeat(struct vcpu *, const struct op *);
 
 #endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TOD clock, clock comparator, CPU timer.
+ *
+ * The TOD clock is the host's monotonic clock plus an offset, in units of
+ * 2^-12 microseconds (bit 51 of the clock is a microsecond). Each vCPU has a
+ * host timer that signals its thread when the next of its two clock events
+ * comes, and so makes it look up; a timer that rings too early only costs a
+ * look, so setting a later time does not touch it. In the deterministic mode
+ * time is the number of instructions executed.
+ *
+ * Source: Principles of Operation, chapter 4: "Timing".
+ */
+#include <errno.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "cpu/soft/complex.h"
+
+/* Guest TOD at 1970-01-01: 25567 days after 1900-01-01, in TOD units. */
+#define TOD_UNIX_EPOCH 0x7d91048bca000000ull
+#define NS_TO_TOD(ns) ((ns) / 125 * 512 + (ns) % 125 * 512 / 125)
+#define TOD_TO_NS(tod) ((tod) / 512 * 125 + (tod) % 512 * 125 / 512)
+/* Deterministic mode: an instruction takes 5 ns, which is 20.48 units. */
+#define TOD_PER_INSTRUCTION 20
+
+static uint64_t host_ns(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+void clock_init(struct cpu_complex *x)
+{
+	if (x->config.deterministic)
+		x->tod_offset = (int64_t)TOD_UNIX_EPOCH;
+	else
+		x->tod_offset = (int64_t)(TOD_UNIX_EPOCH + NS_TO_TOD(host_ns(CLOCK_REALTIME)) -
+					  NS_TO_TOD(host_ns(CLOCK_MONOTONIC)));
+}
+
+uint64_t clock_tod(struct cpu_complex *x)
+{
+	if (x->config.deterministic)
+		return (uint64_t)x->tod_offset +
+		       (x->vcpus[0] ? TOD_PER_INSTRUCTION * vcpu_instructions(x->vcpus[0]) : 0);
+	return NS_TO_TOD(host_ns(CLOCK_MONOTONIC)) + (uint64_t)x->tod_offset;
+}
+
+uint64_t cpu_complex_tod(struct cpu_complex *x)
+{
+	return clock_tod(x);
+}
+
+uint64_t clock_tod_unique(struct cpu_complex *x)
+{
+	uint64_t now = clock_tod(x), last = atomic_load_explicit(&x->tod_last,
+								 memory_order_relaxed);
+
+	do {
+		if (now <= last)
+			now = last + 1;
+	} while (!atomic_compare_exchange_weak_explicit(&x->tod_last, &last, now,
+							memory_order_relaxed,
+							memory_order_relaxed));
+	return now;
+}
+
+uint64_t clock_cpu_timer(struct vcpu *c)
+{
+	return c->s.cpu_timer - (clock_tod(c->complex) - c->cpu_timer_base);
+}
+
+void clock_set_cpu_timer(struct vcpu *c, uint64_t value)
+{
+	c->s.cpu_timer = value;
+	c->cpu_timer_base = clock_tod(c->complex);
+	clock_update_pending(c);
+	clock_arm(c);
+}
+
+void clock_set_comparator(struct vcpu *c, uint64_t value)
+{
+	c->s.clock_comparator = value;
+	clock_update_pending(c);
+	clock_arm(c);
+}
+
+/* Both conditions are levels: they hold, or not, whenever one looks. */
+void clock_update_pending(struct vcpu *c)
+{
+	uint64_t now = clock_tod(c->complex);
+	unsigned int set = 0;
+
+	if (now > c->s.clock_comparator)
+		set |= PENDING_CLOCK_COMPARATOR;
+	if ((int64_t)(c->s.cpu_timer - (now - c->cpu_timer_base)) < 0)
+		set |= PENDING_CPU_TIMER;
+	atomic_fetch_and_explicit(&c->pending,
+				  ~(unsigned int)(PENDING_CLOCK_COMPARATOR | PENDING_CPU_TIMER) |
+					  set, memory_order_relaxed);
+	if (set) {
+		atomic_fetch_or_explicit(&c->pending, set, memory_order_relaxed);
+		atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+	}
+}
+
+/* Guest TOD of the next event that is enabled, or ~0. */
+static uint64_t next_event_tod(struct vcpu *c)
+{
+	uint64_t next = ~0ull, at;
+
+	if (c->s.cr[0] & CR0_CLOCK_COMPARATOR)
+		next = c->s.clock_comparator == ~0ull ? ~0ull : c->s.clock_comparator + 1;
+	if ((c->s.cr[0] & CR0_CPU_TIMER) && (int64_t)c->s.cpu_timer >= 0) {
+		at = c->cpu_timer_base + c->s.cpu_timer + 1;
+		if (at > c->cpu_timer_base && at < next)
+			next = at;
+	} else if ((c->s.cr[0] & CR0_CPU_TIMER)) {
+		next = 0;
+	}
+	return next;
+}
+
+int64_t clock_next_event(struct vcpu *c)
+{
+	uint64_t next = next_event_tod(c), now = clock_tod(c->complex);
+	uint64_t ns;
+
+	if (next == ~0ull)
+		return -1;
+	if (next <= now)
+		return 0;
+	ns = TOD_TO_NS(next - now) + 1;
+	/* Far-away events are looked at again now and then. */
+	return ns > 3600000000000ull ? 3600000000000ll : (int64_t)ns;
+}
+
+bool clock_near(struct vcpu *c)
+{
+	uint64_t next = next_event_tod(c);
+
+	return next != ~0ull &&
+	       next <= clock_tod(c->complex) + (BLOCK_MAX_OPS + 1) * TOD_PER_INSTRUCTION;
+}
+
+void clock_arm(struct vcpu *c)
+{
+	uint64_t next;
+	struct itimerspec when = { 0 };
+	int64_t ns;
+
+	if (!c->has_timer)
+		return;
+	next = next_event_tod(c);
+	if (next == ~0ull || (c->timer_armed && c->timer_deadline <= next &&
+			      c->timer_deadline > clock_tod(c->complex)))
+		return;
+	ns = clock_next_event(c);
+	when.it_value.tv_sec = ns / 1000000000;
+	when.it_value.tv_nsec = ns % 1000000000;
+	if (ns <= 0)
+		when.it_value.tv_nsec = 1;
+	c->timer_armed = true;
+	c->timer_deadline = next;
+	timer_settime(c->timer, 0, &when, NULL);
+}
+
+static void timer_rings(int signal_number, siginfo_t *info, void *context)
+{
+	struct vcpu *c = info->si_value.sival_ptr;
+
+	if (info->si_code != SI_TIMER || !c)
+		return;
+	c->timer_rang = 1;
+	atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+}
+
+int clock_init_thread(struct vcpu *c)
+{
+	struct sigaction action = { .sa_sigaction = timer_rings, .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN };
+	sigset_t unblock;
+
+	if (c->has_timer || c->complex->config.deterministic)
+		return 0;
+	/* Wake-ups of this thread may not be put off by the default 50 microseconds. */
+	prctl(PR_SET_TIMERSLACK, 1);
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGRTMIN, &action, NULL);
+	sigemptyset(&unblock);
+	sigaddset(&unblock, SIGRTMIN);
+	pthread_sigmask(SIG_UNBLOCK, &unblock, NULL);
+	event.sigev_value.sival_ptr = c;
+	event._sigev_un._tid = gettid();
+	if (timer_create(CLOCK_MONOTONIC, &event, &c->timer))
+		return -errno;
+	c->has_timer = true;
+	c->timer_armed = false;
+	return 0;
+}
+
+void clock_exit_thread(struct vcpu *c)
+{
+	if (c->has_timer)
+		timer_delete(c->timer);
+	c->has_timer = false;
+}

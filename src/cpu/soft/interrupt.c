@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Interruptions: program interruptions as instructions raise them, and
+ * the external, I/O, machine-check and restart ones when they are pending and
+ * enabled. The PSW swap, and what is stored in the lowcore with it.
+ *
+ * Source: Principles of Operation, chapter 6 "Interruption"; chapter 4
+ * "Program-Event Recording"; chapter 3 "Assigned Storage Locations".
+ */
+#include "cpu/soft/complex.h"
+
+/* ---- Lowcore: the two pages at the prefix ---- */
+
+static uint8_t *lowcore_host(const struct vcpu *c, unsigned int offset)
+{
+	return c->complex->memory + c->s.prefix + offset;
+}
+
+uint64_t lowcore(const struct vcpu *c, unsigned int offset)
+{
+	return load_be64(lowcore_host(c, offset));
+}
+
+/* The whole of a lowcore store is reported once, by psw_swap(). */
+static void lowcore_put16(struct vcpu *c, unsigned int offset, uint16_t v)
+{
+	store_be16(lowcore_host(c, offset), v);
+}
+
+static void lowcore_put32(struct vcpu *c, unsigned int offset, uint32_t v)
+{
+	store_be32(lowcore_host(c, offset), v);
+}
+
+static void lowcore_put64(struct vcpu *c, unsigned int offset, uint64_t v)
+{
+	store_be64(lowcore_host(c, offset), v);
+}
+
+/* ---- The PSW ---- */
+
+uint64_t psw_current_mask(struct vcpu *c)
+{
+	return (c->s.psw_mask & ~PSW_CC) | (uint64_t)get_cc(c) << PSW_CC_SHIFT;
+}
+
+void psw_apply(struct vcpu *c)
+{
+	uint64_t mask = c->s.psw_mask;
+
+	c->addr_mask = mask & PSW_EA ? ~0ull : mask & PSW_BA ? 0x7fffffffull : 0xffffffull;
+	c->per_active = (mask & PSW_PER) &&
+			(c->s.cr[9] & (CR9_BRANCH | CR9_IFETCH | CR9_STORE));
+	mmu_update_space(c);
+	/* It may admit what was pending. */
+	atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+}
+
+static bool psw_invalid(uint64_t mask, uint64_t addr)
+{
+	if (mask & PSW_RESERVED)
+		return true;
+	if ((mask & PSW_EA) && !(mask & PSW_BA))
+		return true;
+	if (!(mask & PSW_EA) && addr & ~(mask & PSW_BA ? 0x7fffffffull : 0xffffffull))
+		return true;
+	return false;
+}
+
+void psw_load(struct vcpu *c, uint64_t mask, uint64_t addr)
+{
+	bool per = c->per_active;
+
+	c->s.psw_mask = mask & ~PSW_CC;
+	c->s.psw_addr = addr;
+	set_cc(c, (mask & PSW_CC) >> PSW_CC_SHIFT);
+	psw_apply(c);
+	if (per != c->per_active)
+		mmu_flush_all(c);
+	c->psw_invalid = psw_invalid(mask, addr);
+}
+
+/* Old PSW away, new PSW in. */
+static void psw_swap(struct vcpu *c, unsigned int old, unsigned int new, uint64_t address)
+{
+	lowcore_put64(c, old, psw_current_mask(c));
+	lowcore_put64(c, old + 8, address);
+	memory_written(c->complex, c->s.prefix, 512);
+	psw_load(c, lowcore(c, new), lowcore(c, new + 8));
+}
+
+void supervisor_call(struct vcpu *c, const struct op *o)
+{
+	uint64_t next = op_next_address(c, o);
+
+	lowcore_put16(c, LC_SVC_ILC, o->length);
+	lowcore_put16(c, LC_SVC_CODE, (uint16_t)o->imm);
+	psw_swap(c, LC_SVC_OLD_PSW, LC_SVC_NEW_PSW, next);
+}
+
+/* ---- Program interruptions ---- */
+
+_Noreturn void pgm(struct vcpu *c, const struct op *o, enum pgm_code code)
+{
+	c->pgm_code = (uint16_t)code;
+	c->fault_op = o;
+	siglongjmp(*c->escape, 1);
+}
+
+_Noreturn void pgm_data(struct vcpu *c, const struct op *o, uint8_t dxc)
+{
+	c->dxc = dxc;
+	/* The data-exception code goes to the FPC register as well, when there is one. */
+	if ((c->s.cr[0] & CR0_AFP) || dxc >= 4)
+		c->s.fpc = (c->s.fpc & ~0xff00u) | (uint32_t)dxc << 8;
+	pgm(c, o, PGM_DATA);
+}
+
+int vcpu_program(struct vcpu *c, enum pgm_code code)
+{
+	c->pgm_code = (uint16_t)code;
+	c->fault_op = c->handler_op;
+	return -14; /* -EFAULT */
+}
+
+/* Does the old PSW designate the instruction itself, to be executed again? */
+static bool nullifying(uint16_t code)
+{
+	switch (code) {
+	case PGM_SEGMENT_TRANSLATION: case PGM_PAGE_TRANSLATION:
+	case PGM_REGION_FIRST_TRANSLATION: case PGM_REGION_SECOND_TRANSLATION:
+	case PGM_REGION_THIRD_TRANSLATION: case PGM_ASCE_TYPE:
+	case PGM_TRACE_TABLE: case PGM_AFX_TRANSLATION: case PGM_ASX_TRANSLATION:
+	case PGM_LX_TRANSLATION: case PGM_EX_TRANSLATION: case PGM_PRIMARY_AUTHORITY:
+	case PGM_SECONDARY_AUTHORITY: case PGM_ALET_SPECIFICATION ... PGM_EXTENDED_AUTHORITY:
+	case PGM_STACK_FULL ... PGM_STACK_OPERATION: case PGM_LFX_TRANSLATION:
+	case PGM_LSX_TRANSLATION:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool has_teid(uint16_t code)
+{
+	switch (code) {
+	case PGM_PROTECTION: case PGM_SEGMENT_TRANSLATION: case PGM_PAGE_TRANSLATION:
+	case PGM_REGION_FIRST_TRANSLATION ... PGM_REGION_THIRD_TRANSLATION: case PGM_ASCE_TYPE:
+	case PGM_ALET_SPECIFICATION ... PGM_EXTENDED_AUTHORITY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void store_per(struct vcpu *c)
+{
+	/* ATMID: EA, 1 (valid), BA, DAT, ASC (chapter 4, "Identification of Cause"). */
+	uint64_t mask = c->s.psw_mask;
+	uint8_t atmid = (uint8_t)((mask & PSW_EA ? 0x80 : 0) | 0x40 | (mask & PSW_BA ? 0x20 : 0) |
+				  (mask & PSW_DAT ? 0x10 : 0) | ((mask & PSW_ASC) >> 46) << 2);
+
+	*lowcore_host(c, LC_PER_CODE) = c->per_code;
+	*lowcore_host(c, LC_PER_ATMID) = atmid;
+	lowcore_put64(c, LC_PER_ADDRESS, c->per_address);
+}
+
+/* Present pgm_code (and a PER event), raised at fault_op. psw_addr is its page's. */
+void program_interruption(struct vcpu *c)
+{
+	const struct op *o = c->fault_op;
+	uint16_t code = c->pgm_code;
+	uint64_t address;
+	unsigned int length;
+
+	if (o) {
+		address = nullifying(code) ? op_address(c, o) : op_next_address(c, o);
+		length = o->length;
+	} else { /* outside an instruction: psw_addr is right */
+		address = c->s.psw_addr;
+		length = c->per_length;
+	}
+	c->per_length = 0;
+	c->pgm_code = 0;
+	c->fault_op = NULL;
+
+	lowcore_put16(c, LC_PGM_ILC, (uint16_t)length);
+	lowcore_put16(c, LC_PGM_CODE, code | (c->per_code ? PGM_PER : 0));
+	if (code == PGM_DATA)
+		lowcore_put32(c, LC_DATA_EXC_CODE, c->dxc);
+	if (code == PGM_MONITOR_EVENT) {
+		lowcore_put16(c, LC_MONITOR_CLASS, c->monitor_class);
+		lowcore_put64(c, LC_MONITOR_CODE, c->monitor_code);
+	}
+	if (has_teid(code)) {
+		lowcore_put64(c, LC_TEID, c->teid);
+		*lowcore_host(c, LC_EXC_ACCESS_ID) = c->access_id;
+	}
+	if (c->per_code)
+		store_per(c);
+	c->per_code = 0;
+	lowcore_put64(c, LC_BREAKING_EVENT, c->s.breaking_event);
+	psw_swap(c, LC_PGM_OLD_PSW, LC_PGM_NEW_PSW, address);
+	/* An invalid new PSW would interrupt for ever. */
+	if (c->psw_invalid)
+		c->check_stop = true;
+}
+
+/* ---- The other classes ---- */
+
+static bool external_deliver(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+	unsigned int pending = atomic_load(&c->pending);
+	struct cpu_external_interruption ext = { 0 };
+	uint64_t cr0 = c->s.cr[0];
+
+	if ((pending & PENDING_EMERGENCY) && (cr0 & CR0_EMERGENCY_SIGNAL)) {
+		uint64_t from = atomic_load(&c->emergency_from);
+
+		ext.code = EXT_EMERGENCY_SIGNAL;
+		ext.cpu_address = (uint16_t)__builtin_ctzll(from);
+		if (atomic_fetch_and(&c->emergency_from, ~(from & -from)) == (from & -from))
+			atomic_fetch_and(&c->pending, ~(unsigned int)PENDING_EMERGENCY);
+		/* Another may have signalled between the two. */
+		if (atomic_load(&c->emergency_from))
+			atomic_fetch_or(&c->pending, PENDING_EMERGENCY);
+	} else if ((pending & PENDING_EXTERNAL_CALL) && (cr0 & CR0_EXTERNAL_CALL)) {
+		ext.code = EXT_EXTERNAL_CALL;
+		atomic_fetch_and(&c->pending, ~(unsigned int)PENDING_EXTERNAL_CALL);
+		ext.cpu_address = (uint16_t)(atomic_exchange(&c->external_call_from, 0) - 1);
+	} else if ((pending & PENDING_CLOCK_COMPARATOR) && (cr0 & CR0_CLOCK_COMPARATOR)) {
+		ext.code = EXT_CLOCK_COMPARATOR;
+	} else if ((pending & PENDING_CPU_TIMER) && (cr0 & CR0_CPU_TIMER)) {
+		ext.code = EXT_CPU_TIMER;
+	} else if (x->config.floating &&
+		   x->config.floating->take_external(x->config.opaque, c, cr0, &ext)) {
+		;
+	} else {
+		return false;
+	}
+	lowcore_put32(c, LC_EXT_PARAMETER, ext.parameter);
+	lowcore_put64(c, LC_EXT_PARAMETER64, ext.parameter64);
+	lowcore_put16(c, LC_EXT_CODE, ext.code);
+	lowcore_put16(c, LC_EXT_CPU_ADDRESS, ext.cpu_address);
+	psw_swap(c, LC_EXT_OLD_PSW, LC_EXT_NEW_PSW, c->s.psw_addr);
+	return true;
+}
+
+static bool io_deliver(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+	struct cpu_io_interruption io;
+
+	if (!x->config.floating ||
+	    !x->config.floating->take_io(x->config.opaque, c, c->s.cr[6], &io))
+		return false;
+	lowcore_put32(c, LC_IO_SUBCHANNEL_ID, io.subchannel_id);
+	lowcore_put32(c, LC_IO_PARAMETER, io.parameter);
+	lowcore_put32(c, LC_IO_WORD, io.interruption_word);
+	psw_swap(c, LC_IO_OLD_PSW, LC_IO_NEW_PSW, c->s.psw_addr);
+	return true;
+}
+
+static bool mchk_deliver(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+	struct cpu_mchk_interruption mchk;
+
+	if (!x->config.floating ||
+	    !x->config.floating->take_mchk(x->config.opaque, c, c->s.cr[14], &mchk))
+		return false;
+	/* Registers of the interrupted program: "Machine-Check Handling", chapter 11. */
+	for (unsigned int i = 0; i < 16; i++) {
+		lowcore_put64(c, LC_FPR_SAVE + 8 * i, c->s.fpr[i]);
+		lowcore_put64(c, LC_GR_SAVE + 8 * i, c->s.gr[i]);
+		lowcore_put32(c, LC_AR_SAVE + 4 * i, c->s.ar[i]);
+		lowcore_put64(c, LC_CR_SAVE + 8 * i, c->s.cr[i]);
+	}
+	lowcore_put32(c, LC_FPC_SAVE, c->s.fpc);
+	lowcore_put32(c, LC_TODPR_SAVE, c->s.todpr);
+	lowcore_put64(c, LC_CPU_TIMER_SAVE, clock_cpu_timer(c));
+	lowcore_put64(c, LC_CLOCK_COMPARATOR_SAVE, c->s.clock_comparator >> 8);
+	lowcore_put64(c, LC_MCHK_CODE, mchk.code);
+	psw_swap(c, LC_MCHK_OLD_PSW, LC_MCHK_NEW_PSW, c->s.psw_addr);
+	return true;
+}
+
+static bool restart_deliver(struct vcpu *c)
+{
+	if (!(atomic_load(&c->pending) & PENDING_RESTART))
+		return false;
+	atomic_fetch_and(&c->pending, ~(unsigned int)PENDING_RESTART);
+	psw_swap(c, LC_RESTART_OLD_PSW, LC_RESTART_NEW_PSW, c->s.psw_addr);
+	return true;
+}
+
+/* One interruption, the class of the highest priority first. */
+bool interrupt_deliver(struct vcpu *c)
+{
+	if ((c->s.psw_mask & PSW_MCHK) && mchk_deliver(c))
+		return true;
+	if ((c->s.psw_mask & PSW_EXT) && external_deliver(c))
+		return true;
+	if ((c->s.psw_mask & PSW_IO) && io_deliver(c))
+		return true;
+	return restart_deliver(c);
+}
+
+void attention_set(struct vcpu *c)
+{
+	atomic_store(&c->attention, 1);
+}
+
+void vcpu_kick(struct vcpu *c)
+{
+	attention_set(c);
+	pthread_mutex_lock(&c->lock);
+	if (c->asleep)
+		pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Would this vCPU take an interruption of the class with these subclass bits? */
+static bool enabled_for(const struct vcpu *c, enum cpu_floating_class class, uint64_t mask)
+{
+	uint64_t psw = __atomic_load_n(&c->s.psw_mask, __ATOMIC_RELAXED);
+
+	switch (class) {
+	case CPU_FLOATING_IO:
+		return (psw & PSW_IO) && (__atomic_load_n(&c->s.cr[6], __ATOMIC_RELAXED) & mask);
+	case CPU_FLOATING_EXTERNAL:
+		return (psw & PSW_EXT) && (__atomic_load_n(&c->s.cr[0], __ATOMIC_RELAXED) & mask);
+	default:
+		return (psw & PSW_MCHK) && (__atomic_load_n(&c->s.cr[14], __ATOMIC_RELAXED) & mask);
+	}
+}
+
+/*
+ * One idle vCPU that is enabled, else all that are. A vCPU whose masks change while they
+ * are looked at here finds the interruption by itself: changing them asks for
+ * attention, and what asks for attention passes a fence and looks.
+ */
+void cpu_complex_floating_pending(struct cpu_complex *x, enum cpu_floating_class class,
+				  uint64_t mask)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	for (unsigned int i = 0; i < x->count; i++) {
+		struct vcpu *v = x->vcpus[i];
+
+		if (atomic_load_explicit(&v->waiting, memory_order_relaxed) &&
+		    enabled_for(v, class, mask)) {
+			vcpu_kick(v);
+			return;
+		}
+	}
+	for (unsigned int i = 0; i < x->count; i++) {
+		if (enabled_for(x->vcpus[i], class, mask))
+			vcpu_kick(x->vcpus[i]);
+	}
+}

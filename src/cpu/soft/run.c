@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The run loop: finds the code at the instruction address, executes it, and
+ * between two blocks sees to everything else: interruptions, waiting, stopping,
+ * requests of other vCPUs to flush the TLB or to be alone.
+ *
+ * Code is left at a branch when `attention` is set, by an instruction that
+ * ends its block, or by an exception. Then psw_addr and the instruction count are
+ * right. A vCPU asleep in an enabled wait is out of guest code, so nobody
+ * waits for it.
+ */
+#include <sched.h>
+
+#include "cpu/soft/complex.h"
+
+/* ---- In and out of guest code ---- */
+
+void guest_enter(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+
+	for (;;) {
+		atomic_store(&c->in_code, true);
+		atomic_store(&c->in_guest, true);
+		if (!atomic_load(&x->exclusive))
+			break;
+		atomic_store(&c->in_guest, false);
+		atomic_store(&c->in_code, false);
+		pthread_mutex_lock(&x->exclusive_lock);
+		while (atomic_load(&x->exclusive))
+			pthread_cond_wait(&x->exclusive_cond, &x->exclusive_lock);
+		pthread_mutex_unlock(&x->exclusive_lock);
+	}
+	mmu_serve_flush_requests(c);
+}
+
+static void guest_leave(struct vcpu *c)
+{
+	atomic_store(&c->in_guest, false);
+	atomic_store(&c->in_code, false);
+}
+
+void exclusive_begin(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+
+	guest_leave(c);
+	pthread_mutex_lock(&x->exclusive_lock);
+	while (atomic_load(&x->exclusive))
+		pthread_cond_wait(&x->exclusive_cond, &x->exclusive_lock);
+	atomic_store(&x->exclusive, true);
+	pthread_mutex_unlock(&x->exclusive_lock);
+	for (unsigned int i = 0; i < x->count; i++) {
+		if (x->vcpus[i] == c)
+			continue;
+		attention_set(x->vcpus[i]);
+		while (atomic_load(&x->vcpus[i]->in_code))
+			sched_yield();
+	}
+}
+
+void exclusive_end(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+
+	pthread_mutex_lock(&x->exclusive_lock);
+	atomic_store(&x->exclusive, false);
+	pthread_cond_broadcast(&x->exclusive_cond);
+	pthread_mutex_unlock(&x->exclusive_lock);
+	guest_enter(c);
+}
+
+/* ---- From block to block ---- */
+
+static const struct op *leave(struct vcpu *c, const struct op *o)
+{
+	return NULL;
+}
+
+const struct op op_leave = { .fn = leave };
+
+const struct op *leave_to(struct vcpu *c, const struct op *o, uint64_t address)
+{
+	count_instructions(c, o);
+	c->s.psw_addr = address;
+	return &op_leave;
+}
+
+const struct op *leave_behind(struct vcpu *c, const struct op *o)
+{
+	return leave_to(c, o, op_next_address(c, o));
+}
+
+static void count_before(struct vcpu *c, const struct op *o)
+{
+	unsigned int n = o->index;
+
+	/* The closing op of a block has the index of the instruction before it. */
+	if (o->length == 0)
+		n++;
+	atomic_store_explicit(&c->icount,
+			      atomic_load_explicit(&c->icount, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+const struct op *repeat(struct vcpu *c, const struct op *o)
+{
+	count_before(c, o);
+	c->s.psw_addr = op_address(c, o);
+	attention_set(c);
+	return &op_leave;
+}
+
+/*
+ * The code at a virtual address, from the jump cache or by translation; NULL when
+ * the translation is not in the TLB or the code is not to be cached.
+ */
+static const struct op *find_code(struct vcpu *c, uint64_t address)
+{
+	struct jump_entry *j = &c->jumps[jump_line(address)][jump_slot(address)];
+	const struct tlb_entry *e = &c->tlb[(address >> PAGE_SHIFT) % TLB_ENTRIES];
+	const struct op *op;
+
+	if (j->addr == address && j->asid == c->fetch_asid)
+		return j->op;
+	if (e->tag_read != ((address & PAGE_MASK) | c->fetch_asid) || (address & 1))
+		return NULL;
+	op = code_find(c, (uint64_t)((uint8_t *)(address + e->addend) - c->complex->memory));
+	if (op)
+		*j = (struct jump_entry){ .addr = address, .op = op, .asid = c->fetch_asid };
+	return op;
+}
+
+static const struct op *go_to(struct vcpu *c, uint64_t address)
+{
+	const struct op *op = NULL;
+
+	if (!interruption_wanted(c) && !code_full(c->complex))
+		op = find_code(c, address);
+	if (!op) {
+		c->s.psw_addr = address;
+		return &op_leave;
+	}
+	c->page = address & PAGE_MASK;
+	return op;
+}
+
+const struct op *jump_slow(struct vcpu *c, const struct op *o, uint64_t address)
+{
+	count_instructions(c, o);
+	c->s.breaking_event = op_address(c, o);
+	return go_to(c, address);
+}
+
+/* A chain stays within a page: then no translation lies between the two. */
+static void chain_set(const struct op *from, const struct op *to)
+{
+	__atomic_store_n(&((struct op *)(uintptr_t)from)->chain, to, __ATOMIC_RELEASE);
+}
+
+const struct op *chain_slow(struct vcpu *c, const struct op *o)
+{
+	uint64_t address = (op_address(c, o) + 2 * (uint64_t)(int64_t)o->d2) & c->addr_mask;
+	bool same_page = (address & PAGE_MASK) == c->page;
+	const struct op *to = jump_to(c, o, address);
+
+	if (same_page && to != &op_leave && !(o->flags & OP_EXECUTED))
+		chain_set(o, to);
+	return to;
+}
+
+INSN_JUMP_FAST(goto_next)
+{
+	uint64_t address;
+
+	if (!(o->flags & OP_PAGE_END)) {
+		if (likely(o->chain && !interruption_wanted(c))) {
+			count_instructions(c, o);
+			c->chain_from = o;
+			return o->chain;
+		}
+		address = op_address(c, o);
+	} else {
+		address = (c->page + PAGE_SIZE) & c->addr_mask;
+	}
+	count_instructions(c, o);
+	o = go_to(c, address);
+	return o;
+}
+
+/* An op of a block that was dropped: go on at its address with fresh code. */
+INSN_JUMP(stale)
+{
+	const struct op *from = c->chain_from, *to;
+
+	count_before(c, o);
+	to = go_to(c, op_address(c, o));
+	if (from && __atomic_load_n(&from->chain, __ATOMIC_RELAXED) == o && to != &op_leave)
+		chain_set(from, to);
+	return to;
+}
+
+/* ---- Instructions outside the blocks ---- */
+
+INSN(operation_exception)
+{
+	pgm(c, o, PGM_OPERATION);
+}
+
+/* In front of each privileged instruction. */
+const struct op *insn_privileged(struct vcpu *c, const struct op *o)
+{
+	require_supervisor(c, o);
+	TAIL_CALL return insn_table[o->insn].fn(c, o);
+}
+
+/* Goes on behind an instruction that was executed outside its block. */
+const struct op *insn_resume(struct vcpu *c, const struct op *o)
+{
+	o = c->ex_resume;
+	RUN_OP(c, o);
+}
+
+static const struct op *step_done(struct vcpu *c, const struct op *o)
+{
+	return leave_behind(c, o - 1);
+}
+
+/* Decode the instruction at an address into c->step, to be executed alone. */
+static const struct op *step_prepare(struct vcpu *c, uint64_t address)
+{
+	struct op *o = &c->step[0];
+	uint16_t row;
+	uint64_t raw;
+
+	c->page = address & PAGE_MASK;
+	*o = (struct op){
+		.fn = insn_operation_exception, .offset = (uint16_t)(address & ~PAGE_MASK),
+		.length = 2, .flags = OP_EXECUTED,
+	};
+	if (address & 1) {
+		/* Nothing was fetched: the odd address itself is what the old PSW shows. */
+		c->s.psw_addr = address;
+		pgm(c, NULL, PGM_SPECIFICATION);
+	}
+	raw = mmu_fetch(c, o, address);
+	row = c->complex->rows[insn_opcode(raw)];
+	if (row)
+		insn_decode(&insn_table[row - 1], raw, 0, o);
+	o->offset = (uint16_t)(address & ~PAGE_MASK);
+	o->length = (uint8_t)insn_length((uint8_t)(raw >> 56));
+	o->flags |= OP_EXECUTED;
+	c->step[1] = (struct op){ .fn = step_done };
+	return o;
+}
+
+/* The last instruction of a page that goes on in the next one. */
+INSN_JUMP(crossing)
+{
+	count_before(c, o);
+	return step_prepare(c, op_address(c, o));
+}
+
+/* One instruction, PER events included. */
+static void step(struct vcpu *c)
+{
+	uint64_t address = c->s.psw_addr & c->addr_mask, from = c->s.cr[10], to = c->s.cr[11];
+	const struct op *o, *step_op;
+	bool per = c->per_active;
+
+	c->per_code = 0;
+	o = step_op = step_prepare(c, address);
+	if (per) {
+		c->per_address = address;
+		if ((c->s.cr[9] & CR9_IFETCH) &&
+		    (from <= to ? address >= from && address <= to : address >= from || address <= to))
+			c->per_code |= PER_IFETCH;
+	}
+	/* Every branch leaves to the run loop. */
+	atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+	while (o)
+		o = __atomic_load_n(&o->fn, __ATOMIC_RELAXED)(c, o);
+	if (!per)
+		return;
+	if ((c->s.cr[9] & CR9_BRANCH) && c->s.breaking_event == address &&
+	    c->s.psw_addr != ((address + step_op->length) & c->addr_mask)) {
+		uint64_t target = c->s.psw_addr;
+
+		if (!(c->s.cr[9] & CR9_BRANCH_ADDRESS_CONTROL) ||
+		    (from <= to ? target >= from && target <= to : target >= from || target <= to))
+			c->per_code |= PER_BRANCH;
+	}
+	if (c->per_code) {
+		c->pgm_code = 0;
+		c->fault_op = NULL;
+		c->per_length = step_op->length;
+		program_interruption(c);
+	}
+}
+
+/* ---- EXECUTE ---- */
+
+static const struct op *execute(struct vcpu *c, const struct op *o, uint64_t target)
+{
+	struct ex_slot *slot;
+	uint64_t raw, relative = target - op_address(c, o);
+	uint16_t row;
+
+	if (target & 1)
+		pgm(c, o, PGM_SPECIFICATION);
+	raw = mmu_fetch(c, o, target);
+	if (o->r1)
+		raw |= (c->s.gr[o->r1] & 0xff) << 48;
+	row = c->complex->rows[insn_opcode(raw)];
+	slot = &c->ex[(raw ^ raw >> 17 ^ raw >> 35 ^ raw >> 50) % EX_SLOTS];
+	if (slot->raw != raw || slot->relative != relative || !slot->op[0].fn) {
+		if (!row)
+			pgm(c, o, PGM_OPERATION);
+		if (insn_table[row - 1].opcode == 0x44 || insn_table[row - 1].opcode == 0xc600)
+			pgm(c, o, PGM_EXECUTE);
+		slot->raw = raw;
+		slot->relative = relative;
+		insn_decode(&insn_table[row - 1], raw, (int64_t)relative, &slot->op[0]);
+		slot->op[0].flags |= OP_EXECUTED;
+		slot->op[1] = (struct op){ .fn = insn_resume };
+	}
+	/* The chain of a branch is never set here, so the op is as decoded. */
+	slot->op[0].offset = o->offset;
+	slot->op[0].length = o->length;
+	slot->op[0].index = o->index;
+	c->ex_resume = o + 1;
+	return slot->op;
+}
+
+INSN_JUMP(ex)
+{
+	return execute(c, o, ea2x(c, o));
+}
+
+INSN_JUMP(exrl)
+{
+	return execute(c, o, (op_address(c, o) + o->uimm) & c->addr_mask);
+}
+
+/* ---- Instructions that the machine executes ---- */
+
+INSN_LAST(machine)
+{
+	const struct insn *insn = &insn_table[o->insn];
+	cpu_insn_handler *handler = c->complex->handlers[o->insn];
+	struct cpu_insn i = {
+		.raw = o->uimm,
+		.length = o->length,
+		.r1 = o->r1, .r2 = o->r2, .r3 = o->r3,
+	};
+	int error;
+
+	switch ((enum insn_format)insn->format) {
+	case F_RXY: case F_RX:
+		i.address = ea2x(c, o);
+		i.b2 = o->b2 & 15;
+		break;
+	case F_RS: case F_RSY: case F_S:
+		i.address = ea2(c, o);
+		i.b2 = o->b2 & 15;
+		i.displacement = o->d2;
+		break;
+	default:
+		break;
+	}
+	if (!handler)
+		pgm(c, o, PGM_OPERATION);
+	c->handler_op = o;
+	c->s.psw_addr = op_address(c, o);
+	error = handler(c->complex->config.opaque, c, &i);
+	if (error)
+		pgm(c, o, c->pgm_code ? (enum pgm_code)c->pgm_code : PGM_OPERATION);
+}
+
+void vcpu_set_cc(struct vcpu *c, unsigned int cc)
+{
+	set_cc(c, cc);
+}
+
+bool vcpu_problem_state(struct vcpu *c)
+{
+	return c->s.psw_mask & PSW_PROBLEM;
+}
+
+/* ---- Between two blocks ---- */
+
+static void idle(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+
+	if (x->config.deterministic) {
+		int64_t ns = clock_next_event(c);
+
+		/* Time passes at once: an instruction is 5 ns. */
+		if (ns >= 0)
+			atomic_fetch_add(&c->icount, (uint64_t)ns / 5 + 1);
+		clock_update_pending(c);
+		if (ns >= 0)
+			return;
+	}
+	guest_leave(c);
+	atomic_store(&c->waiting, true);
+	pthread_mutex_lock(&c->lock);
+	while (!atomic_load(&c->attention)) {
+		int64_t ns = x->config.deterministic ? -1 : clock_next_event(c);
+		struct timespec until;
+
+		c->asleep = true;
+		if (ns < 0) {
+			pthread_cond_wait(&c->wake, &c->lock);
+		} else {
+			clock_gettime(CLOCK_MONOTONIC, &until);
+			until.tv_sec += ns / 1000000000;
+			until.tv_nsec += ns % 1000000000;
+			if (until.tv_nsec >= 1000000000) {
+				until.tv_nsec -= 1000000000;
+				until.tv_sec++;
+			}
+			if (ns == 0 || pthread_cond_timedwait(&c->wake, &c->lock, &until))
+				attention_set(c);
+		}
+		c->asleep = false;
+	}
+	pthread_mutex_unlock(&c->lock);
+	atomic_store(&c->waiting, false);
+	guest_enter(c);
+	clock_update_pending(c);
+}
+
+static void early_specification(struct vcpu *c)
+{
+	c->psw_invalid = false;
+	c->pgm_code = PGM_SPECIFICATION;
+	c->fault_op = NULL;
+	program_interruption(c);
+}
+
+/* See to what asked for attention. True: leave vcpu_run() with *reason. */
+static bool attend(struct vcpu *c, enum vcpu_exit *reason)
+{
+	for (;;) {
+		unsigned int pending;
+
+		atomic_exchange(&c->attention, 0);
+		if (c->timer_rang || c->complex->config.deterministic) {
+			c->timer_rang = 0;
+			c->timer_armed = false;
+			clock_update_pending(c);
+			clock_arm(c);
+		}
+		if (atomic_load(&c->complex->exclusive)) {
+			guest_leave(c);
+			guest_enter(c);
+		}
+		mmu_serve_flush_requests(c);
+		if (code_full(c->complex))
+			code_flush_all(c);
+
+		if (c->psw_invalid)
+			early_specification(c);
+		while (!c->check_stop && interrupt_deliver(c)) {
+			if (c->psw_invalid)
+				early_specification(c);
+		}
+		pending = atomic_load(&c->pending);
+		if (c->check_stop) {
+			c->check_stop = false;
+			*reason = VCPU_EXIT_CHECK_STOP;
+			return true;
+		}
+		if (pending & PENDING_EXIT) {
+			atomic_fetch_and(&c->pending, ~(unsigned int)PENDING_EXIT);
+			*reason = VCPU_EXIT_REQUEST;
+			return true;
+		}
+		if (pending & PENDING_STOP) {
+			sigp_stop_here(c);
+			*reason = VCPU_EXIT_STOPPED;
+			return true;
+		}
+		if (likely(!(c->s.psw_mask & PSW_WAIT)))
+			return false;
+		if (!(c->s.psw_mask & (PSW_IO | PSW_EXT | PSW_MCHK))) {
+			*reason = VCPU_EXIT_DISABLED_WAIT;
+			return true;
+		}
+		idle(c);
+	}
+}
+
+static void run_code(struct vcpu *c)
+{
+	const struct op *o;
+	uint64_t address = c->s.psw_addr & c->addr_mask;
+
+	if (unlikely(c->per_active) ||
+	    (unlikely(c->complex->config.deterministic) && clock_near(c))) {
+		step(c);
+		return;
+	}
+	c->page = address & PAGE_MASK;
+	o = find_code(c, address);
+	if (unlikely(!o)) {
+		const struct op *fetch = step_prepare(c, address); /* fills the TLB, or faults */
+
+		o = find_code(c, address);
+		if (!o) {
+			atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+			o = fetch;
+		}
+	}
+	if (unlikely(c->complex->config.deterministic))
+		atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+	while (o)
+		o = __atomic_load_n(&o->fn, __ATOMIC_RELAXED)(c, o);
+}
+
+enum vcpu_exit vcpu_run(struct vcpu *c)
+{
+	enum vcpu_exit reason;
+	sigjmp_buf escape;
+
+	if (__atomic_load_n(&c->s.stopped, __ATOMIC_ACQUIRE))
+		return VCPU_EXIT_STOPPED;
+	clock_init_thread(c);
+	guest_enter(c);
+	vcpu_state_changed(c);
+	c->escape = &escape;
+	if (sigsetjmp(escape, 0)) {
+		/* An exception, possibly out of a handler that had its own way back. */
+		c->escape = &escape;
+		if (c->fault_op)
+			count_before(c, c->fault_op);
+		program_interruption(c);
+	}
+	do {
+		if (unlikely(interruption_wanted(c)) && attend(c, &reason))
+			break;
+		run_code(c);
+	} while (true);
+
+	c->s.psw_mask = psw_current_mask(c);
+	guest_leave(c);
+	return reason;
+}
+
+/* ---- Looking at, and changing, a vCPU from outside ---- */
+
+void vcpu_state_changed(struct vcpu *c)
+{
+	set_cc(c, (c->s.psw_mask & PSW_CC) >> PSW_CC_SHIFT);
+	psw_load(c, c->s.psw_mask, c->s.psw_addr);
+	mmu_flush_all(c);
+	clock_update_pending(c);
+	clock_arm(c);
+}
+
+void vcpu_request_exit(struct vcpu *c)
+{
+	atomic_fetch_or(&c->pending, PENDING_EXIT);
+	vcpu_kick(c);
+}
+
+struct cpu_state *vcpu_state(struct vcpu *c)
+{
+	return &c->s;
+}
+
+struct cpu_complex *vcpu_complex(struct vcpu *c)
+{
+	return c->complex;
+}
+
+uint64_t vcpu_instructions(const struct vcpu *c)
+{
+	return atomic_load_explicit(&c->icount, memory_order_relaxed);
+}
