@@ -63,7 +63,8 @@ static void decode_operand2(uint64_t raw, unsigned int first, struct op *o)
 	o->d2 = (int32_t)field(raw, first + 4, 12);
 }
 
-void insn_decode(const struct insn *insn, uint64_t raw, int64_t relative, struct op *o)
+static void decode_operands(const struct insn *insn, uint64_t raw, int64_t relative,
+			    struct op *o)
 {
 	uint8_t hi = (uint8_t)field(raw, 8, 4), lo = (uint8_t)field(raw, 12, 4);
 
@@ -220,10 +221,34 @@ void insn_decode(const struct insn *insn, uint64_t raw, int64_t relative, struct
 	}
 	if (insn->flags & MACHINE)
 		o->uimm = raw;
-	else if (!(insn->flags & PRIVILEGED))
-		insn_specialise(insn, o);
+}
+
+/* Does execution never go on behind it? BALR, BASR and BCR branch nowhere with R2 0. */
+static bool always_jumps(const struct insn *insn, const struct op *o)
+{
+	switch (insn->opcode) {
+	case 0x47: case 0xa704: case 0xc004: /* BC, BRC, BRCL */
+		return o->m1 == 15;
+	case 0x07:
+		return o->m1 == 15 && o->r2;
+	case 0x05: case 0x0d: case 0x0c: case 0x0b: /* BALR, BASR, BASSM, BSM */
+		return o->r2;
+	case 0x45: case 0x4d: case 0xa705: case 0xc005: /* BAL, BAS, BRAS, BRASL */
+		return true;
+	default:
+		return false;
+	}
+}
+
+void insn_decode(const struct insn *insn, uint64_t raw, int64_t relative, struct op *o)
+{
+	decode_operands(insn, raw, relative, o);
+	if (always_jumps(insn, o))
+		o->flags |= OP_ALWAYS_JUMPS;
 	if (insn->flags & PRIVILEGED)
 		o->fn = insn_privileged;
+	else
+		o->fn = branch_specialise(insn, o);
 }
 
 char *insn_disassemble(uint64_t raw, uint64_t address, char *to, size_t size)
@@ -238,7 +263,7 @@ char *insn_disassemble(uint64_t raw, uint64_t address, char *to, size_t size)
 				 (64 - 8 * insn_length((uint8_t)(raw >> 56))));
 		return to;
 	}
-	insn_decode(insn, raw, 0, &o);
+	decode_operands(insn, raw, 0, &o);
 	snprintf(operand1, sizeof(operand1), "%d(%%r%d)", o.d1, o.b1 & 15);
 	snprintf(operand2, sizeof(operand2), o.x2 < 16 ? "%d(%%r%d,%%r%d)" : "%d(%.0d%%r%d)",
 		 o.d2, o.x2 < 16 ? o.x2 : 0, o.b2 & 15);

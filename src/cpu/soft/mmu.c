@@ -668,7 +668,7 @@ int vcpu_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write
 	enum access access = write ? ACCESS_WRITE : ACCESS_READ;
 	struct translation t = { 0 };
 	struct space s;
-	enum pgm_code code = PGM_NONE;
+	enum pgm_code code;
 	sigjmp_buf *outer = c->escape, escape;
 
 	c->escape = &escape;
@@ -676,6 +676,7 @@ int vcpu_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write
 		c->escape = outer;
 		return -14;
 	}
+	code = PGM_NONE;
 	s = in_ar_mode(c) ? ar_space(c, c->handler_op, address, ar, access) : operand_space(c);
 	if (s.real)
 		t.absolute = mmu_real_to_absolute(c, address);

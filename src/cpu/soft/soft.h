@@ -113,7 +113,7 @@ struct op {
 };
 
 #define OP_EXECUTED 1     /* lives in the vCPU, not in a block: a target of EXECUTE … */
-#define OP_ALWAYS_JUMPS 2 /* an unconditional branch: set by insn_specialise() */
+#define OP_ALWAYS_JUMPS 2 /* an unconditional branch */
 #define OP_PAGE_END 4     /* closing op of a block that ends with its page */
 
 /* Lazy condition code: what the code follows from. */
@@ -267,10 +267,10 @@ const struct insn *insn_lookup(uint64_t raw);
  */
 void insn_decode(const struct insn *, uint64_t raw, int64_t relative, struct op *);
 /*
- * Choose a handler that is made for these operands (a branch mask, no index
- * register …) by replacing o->fn; set OP_ALWAYS_JUMPS where it applies.
+ * A function that does the same for this very op, only faster: chosen by mask,
+ * immediate or missing index. May put other values into the op's fields.
  */
-void insn_specialise(const struct insn *, struct op *);
+op_fn *branch_specialise(const struct insn *, struct op *);
 /* One line of assembler for people: "lg %r1,8(%r2)". Returns to. */
 char *insn_disassemble(uint64_t raw, uint64_t address, char *to, size_t size);
 static inline unsigned int insn_length(uint8_t first_byte)
@@ -290,6 +290,9 @@ _Noreturn void pgm_data(struct vcpu *, const struct op *, uint8_t dxc);
  */
 #define pgm_completed pgm
 #define pgm_data_completed pgm_data
+
+/* Condition code 3, and the interruption if it is admitted; the result is in place. */
+void fixed_overflow(struct vcpu *, const struct op *);
 
 #define DXC_DECIMAL 0x00
 #define DXC_AFP_REGISTER 0x01
@@ -486,9 +489,12 @@ static inline bool interruption_wanted(const struct vcpu *c)
 /* ---- Going from op to op ---- */
 
 #if CPU_THREADED
-#define RUN_OP(c, op) do { const struct op *op_ = (op); TAIL_CALL return __atomic_load_n(&op_->fn, __ATOMIC_RELAXED)(c, op_); } while (0)
+#define RUN_OP(c, next) do { \
+		const struct op *next_ = (next); \
+		TAIL_CALL return __atomic_load_n(&next_->fn, __ATOMIC_RELAXED)(c, next_); \
+	} while (0)
 #else
-#define RUN_OP(c, op) return (op)
+#define RUN_OP(c, next) return (next)
 #endif
 
 #define INSN_BODY_(name, inlining, type) \

@@ -6,10 +6,7 @@
  *
  * Source: Principles of Operation, appendix B "Lists of Instructions".
  */
-#include "cpu/soft/soft.h"
-
-/* One handler stands behind all instructions that belong to the machine. */
-op_fn insn_machine;
+#include "cpu/soft/complex.h"
 
 #define INSN_ROW(opcode, format, mnemonic, facility, function, flags) op_fn insn_##function;
 #include "cpu/soft/insn-all.def"
