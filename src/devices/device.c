@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of device types, and the parser and printer that read it.
+ */
+#include "devices/device.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "devices/nvme.h"
+
+static const struct device_type *const device_types[] = {
+	&nvme_device_type,
+};
+
+enum { COMMON_UID, COMMON_FID };
+
+/* UID: 16 bits, 0 is "no UID"; FID: 32 bits. Both as CLP query function has them. */
+static const struct device_property common_properties[] = {
+	[COMMON_UID] = { "uid", DEVICE_NUMBER, .preset = "next free", .minimum = 1,
+			 .maximum = UINT16_MAX, .help = "user-defined identifier, the PCI domain in Linux" },
+	[COMMON_FID] = { "fid", DEVICE_NUMBER, .preset = "next free", .minimum = 0,
+			 .maximum = UINT32_MAX, .help = "function identifier" },
+	{ NULL },
+};
+
+__attribute__((format(printf, 4, 5))) static int complain(int code, char *error,
+							  size_t error_size, const char *format,
+							  ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error, error_size, format, args);
+	va_end(args);
+	return code;
+}
+
+const struct device_type *device_find_type(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
+		if (!strcmp(device_types[i]->name, name))
+			return device_types[i];
+	}
+	return NULL;
+}
+
+static const struct device_property *find_property(const struct device_property *table,
+						   const char *name)
+{
+	for (; table->name; table++) {
+		if (!strcmp(table->name, name))
+			return table;
+	}
+	return NULL;
+}
+
+const struct device_value *device_config_value(const struct device_config *config,
+					       const char *property)
+{
+	const struct device_property *p = find_property(config->type->properties, property);
+
+	return p ? &config->values[p - config->type->properties] : NULL;
+}
+
+/* Cut the next item off at a single comma, and make double commas single. */
+static char *next_item(char **rest)
+{
+	char *item = *rest, *from, *to;
+
+	if (!item)
+		return NULL;
+	for (from = to = item; *from; from++, to++) {
+		if (*from == ',') {
+			if (from[1] != ',')
+				break;
+			from++;
+		}
+		*to = *from;
+	}
+	*rest = *from ? from + 1 : NULL;
+	*to = '\0';
+	return item;
+}
+
+static void list_names(char *out, size_t size, const struct device_property *table)
+{
+	for (; table->name; table++) {
+		size_t used = strlen(out);
+
+		snprintf(out + used, size - used, "%s%s", used ? ", " : "", table->name);
+	}
+}
+
+static bool parse_number(const char *text, uint64_t *number)
+{
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+	const char *digits = hex ? text + 2 : text;
+	char *end;
+
+	/* strtoull takes signs and spaces, and octal for base 0. */
+	if (strspn(digits, hex ? "0123456789abcdefABCDEF" : "0123456789") != strlen(digits) ||
+	    !*digits)
+		return false;
+	errno = 0;
+	*number = strtoull(digits, &end, hex ? 16 : 10);
+	return !errno && !*end;
+}
+
+static bool is_printable(const char *text)
+{
+	for (; *text; text++) {
+		if (*text < 0x20 || *text > 0x7e)
+			return false;
+	}
+	return true;
+}
+
+static int parse_value(const struct device_type *type, const struct device_property *p,
+		       const char *text, struct device_value *value, char *error, size_t error_size)
+{
+	size_t length = strlen(text);
+
+	if (value->given)
+		return complain(-EINVAL, error, error_size, "device %s: %s=%s: %s is given twice",
+				type->name, p->name, text, p->name);
+	switch (p->type) {
+	case DEVICE_TEXT:
+		if (length < p->minimum || length > p->maximum || !is_printable(text))
+			return complain(-EINVAL, error, error_size,
+					"device %s: %s=%s: wants %llu to %llu printable characters",
+					type->name, p->name, text, (unsigned long long)p->minimum,
+					(unsigned long long)p->maximum);
+		break;
+	case DEVICE_PATH:
+		if (!length)
+			return complain(-EINVAL, error, error_size,
+					"device %s: %s=: wants the name of a file", type->name,
+					p->name);
+		break;
+	case DEVICE_SWITCH:
+		value->number = !strcmp(text, "on");
+		if (!value->number && strcmp(text, "off"))
+			return complain(-EINVAL, error, error_size,
+					"device %s: %s=%s: wants on or off", type->name, p->name,
+					text);
+		break;
+	case DEVICE_NUMBER:
+		if (!parse_number(text, &value->number) || value->number < p->minimum ||
+		    value->number > p->maximum)
+			return complain(-EINVAL, error, error_size,
+					"device %s: %s=%s: wants a number from %llu to %llu",
+					type->name, p->name, text, (unsigned long long)p->minimum,
+					(unsigned long long)p->maximum);
+		break;
+	}
+	value->text = strdup(text);
+	if (!value->text)
+		return complain(-ENOMEM, error, error_size, "device %s: out of memory", type->name);
+	value->given = true;
+	return 0;
+}
+
+static int parse_item(struct device_config *config, struct device_value *common, char *item,
+		      char *error, size_t error_size)
+{
+	const struct device_type *type = config->type;
+	const struct device_property *p;
+	char *text = strchr(item, '=');
+
+	if (!text)
+		return complain(-EINVAL, error, error_size, "device %s: \"%s\": wants property=value",
+				type->name, item);
+	*text++ = '\0';
+
+	p = find_property(type->properties, item);
+	if (p)
+		return parse_value(type, p, text, &config->values[p - type->properties], error,
+				   error_size);
+	p = find_property(common_properties, item);
+	if (p)
+		return parse_value(type, p, text, &common[p - common_properties], error,
+				   error_size);
+
+	char known[256] = "";
+
+	list_names(known, sizeof(known), type->properties);
+	list_names(known, sizeof(known), common_properties);
+	return complain(-EINVAL, error, error_size,
+			"device %s: %s=%s: there is no such property (there are %s)", type->name,
+			item, text, known);
+}
+
+static int parse_items(struct device_config *config, struct device_value *common, char *rest,
+		       char *error, size_t error_size)
+{
+	char *item = next_item(&rest);
+
+	config->type = device_find_type(item);
+	if (!config->type) {
+		char known[256] = "";
+
+		for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
+			size_t used = strlen(known);
+
+			snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
+				 device_types[i]->name);
+		}
+		return complain(-EINVAL, error, error_size,
+				"device \"%s\": there is no such device type (there are %s)", item,
+				known);
+	}
+	while ((item = next_item(&rest))) {
+		int ret = parse_item(config, common, item, error, error_size);
+
+		if (ret)
+			return ret;
+	}
+	for (const struct device_property *p = config->type->properties; p->name; p++) {
+		if (p->required && !config->values[p - config->type->properties].given)
+			return complain(-EINVAL, error, error_size, "device %s: wants %s=…: %s",
+					config->type->name, p->name, p->help);
+	}
+	return 0;
+}
+
+int device_parse(const char *argument, struct device_config *config, char *error, size_t error_size)
+{
+	struct device_value common[ARRAY_SIZE(common_properties)] = { 0 };
+	char *copy = strdup(argument);
+	int ret;
+
+	*config = (struct device_config){ 0 };
+	if (!copy)
+		return complain(-ENOMEM, error, error_size, "device %s: out of memory", argument);
+	ret = parse_items(config, common, copy, error, error_size);
+	config->has_uid = common[COMMON_UID].given;
+	config->uid = (uint32_t)common[COMMON_UID].number;
+	config->has_fid = common[COMMON_FID].given;
+	config->fid = (uint32_t)common[COMMON_FID].number;
+	for (size_t i = 0; i < ARRAY_SIZE(common); i++)
+		free(common[i].text);
+	free(copy);
+	if (ret)
+		device_config_clear(config);
+	return ret;
+}
+
+void device_config_clear(struct device_config *config)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(config->values); i++)
+		free(config->values[i].text);
+	*config = (struct device_config){ 0 };
+}
+
+int device_create(const struct device_config *config, const char *name,
+		  struct pci_function **function, char *error, size_t error_size)
+{
+	*function = NULL;
+	return config->type->create(config, name, function, error, error_size);
+}
+
+static void print_properties(FILE *out, const struct device_property *p)
+{
+	for (; p->name; p++) {
+		static const char *const kinds[] = {
+			[DEVICE_TEXT] = "TEXT",
+			[DEVICE_PATH] = "FILE",
+			[DEVICE_SWITCH] = "on|off",
+			[DEVICE_NUMBER] = "N",
+		};
+		char left[40];
+
+		snprintf(left, sizeof(left), "%s=%s", p->name, kinds[p->type]);
+		fprintf(out, "  %-16s %s", left, p->help);
+		if (p->type == DEVICE_NUMBER)
+			fprintf(out, ", %llu to %llu", (unsigned long long)p->minimum,
+				(unsigned long long)p->maximum);
+		if (p->type == DEVICE_TEXT)
+			fprintf(out, ", at most %llu characters", (unsigned long long)p->maximum);
+		if (p->required)
+			fprintf(out, " (required)");
+		else if (p->preset)
+			fprintf(out, " (default: %s)", p->preset);
+		fputc('\n', out);
+	}
+}
+
+void device_print_types(FILE *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
+		fprintf(out, "%s: %s\n", device_types[i]->name, device_types[i]->help);
+		print_properties(out, device_types[i]->properties);
+		print_properties(out, common_properties);
+	}
+}
