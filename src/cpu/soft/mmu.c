@@ -256,6 +256,9 @@ static uint32_t asid_of(struct vcpu *c, uint64_t asce, bool real, uint8_t key)
 		mmu_flush_jumps(c);
 		forget_spaces(c);
 		c->asid_next = 1;
+		/* The numbers of the current spaces are among those given out anew. */
+		mmu_update_space(c);
+		return asid_of(c, asce, real, key);
 	}
 	slot = &c->asids[c->asid_victim++ % ARRAY_SIZE(c->asids)];
 	*slot = (struct asid_slot){

@@ -407,7 +407,8 @@ static void idle(struct vcpu *c)
 	atomic_store(&c->waiting, true);
 	pthread_mutex_lock(&c->lock);
 	while (!atomic_load(&c->attention)) {
-		int64_t ns = x->config.deterministic ? -1 : clock_next_event(c);
+		bool clocks = (c->s.psw_mask & PSW_EXT) && !x->config.deterministic;
+		int64_t ns = clocks ? clock_next_event(c) : -1;
 		struct timespec until;
 
 		c->asleep = true;

@@ -3,14 +3,13 @@
  * SIGNAL PROCESSOR, the resets of a CPU, and storing its status.
  *
  * Orders that need the addressed CPU to stand still (the resets) stop it and
- * wait until it has. One CPU at a time signals; another one that tries
- * meanwhile is told "busy", as the architecture allows, and tries again.
+ * answer "busy" until it has: waiting here could wait for one that waits for this
+ * CPU. One CPU at a time signals; another one that tries meanwhile is told "busy"
+ * too. The architecture lets the program try again.
  *
  * Source: Principles of Operation, chapter 4: "CPU Signaling and Response",
  * "Resets", "Store-Status Operation".
  */
-#include <sched.h>
-
 #include "cpu/soft/complex.h"
 
 enum sigp_order {
@@ -135,18 +134,11 @@ static void set_operating(struct vcpu *v)
 		v->complex->config.vcpu_state_changed(v->complex->config.opaque, v);
 }
 
-/* Ask a running CPU to do something and stop; wait when it is another. */
-static void stop_with(struct vcpu *c, struct vcpu *v, unsigned int pending, bool wait)
+/* Ask a running CPU to do something and stop. */
+static void stop_with(struct vcpu *v, unsigned int pending)
 {
 	atomic_fetch_or(&v->pending, PENDING_STOP | pending);
 	vcpu_kick(v);
-	if (!wait || v == c)
-		return;
-	atomic_store(&c->in_guest, false);
-	while (!is_stopped(v))
-		sched_yield();
-	atomic_store(&c->in_guest, true);
-	mmu_serve_flush_requests(c);
 }
 
 /* Returns the condition code; *status is stored for 1. */
@@ -187,7 +179,7 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 		return 0;
 	case SIGP_STOP:
 		if (!is_stopped(v))
-			stop_with(c, v, 0, false);
+			stop_with(v, 0);
 		return 0;
 	case SIGP_RESTART:
 		atomic_fetch_or(&v->pending, PENDING_RESTART);
@@ -200,19 +192,21 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 		if (is_stopped(v))
 			store_status(v, v->s.prefix);
 		else
-			stop_with(c, v, PENDING_STORE_STATUS, false);
+			stop_with(v, PENDING_STORE_STATUS);
 		return 0;
 	case SIGP_INITIAL_CPU_RESET:
-		if (is_stopped(v))
-			vcpu_initial_reset(v);
-		else
-			stop_with(c, v, PENDING_INITIAL_RESET, true);
+		if (!is_stopped(v)) {
+			stop_with(v, PENDING_INITIAL_RESET);
+			return v == c ? 0 : 2;
+		}
+		vcpu_initial_reset(v);
 		return 0;
 	case SIGP_CPU_RESET:
-		if (is_stopped(v))
-			vcpu_cpu_reset(v);
-		else
-			stop_with(c, v, PENDING_CPU_RESET, true);
+		if (!is_stopped(v)) {
+			stop_with(v, PENDING_CPU_RESET);
+			return v == c ? 0 : 2;
+		}
+		vcpu_cpu_reset(v);
 		return 0;
 	case SIGP_SET_PREFIX:
 		parameter &= 0x7fffe000;
