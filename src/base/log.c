@@ -33,9 +33,19 @@ void log_write(const char *text, unsigned long length)
 	}
 }
 
+int log_line_end(char *end)
+{
+	int used = 0;
+
+	if (atomic_load_explicit(&log_raw, memory_order_relaxed))
+		end[used++] = '\r';
+	end[used++] = '\n';
+	return used;
+}
+
 void log_line(const char *format, ...)
 {
-	char line[LOG_LINE_MAX + 16];
+	char line[LOG_LINE_MAX + LOG_LINE_END_MAX];
 	int used = snprintf(line, LOG_LINE_MAX, "zvisor: ");
 	int more;
 	va_list args;
@@ -49,8 +59,6 @@ void log_line(const char *format, ...)
 	for (int i = 0; i < used; i++)
 		if (line[i] == '\n' || line[i] == '\r')
 			line[i] = '?';
-	if (atomic_load_explicit(&log_raw, memory_order_relaxed))
-		line[used++] = '\r';
-	line[used++] = '\n';
+	used += log_line_end(line + used);
 	log_write(line, (unsigned long)used);
 }

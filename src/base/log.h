@@ -22,7 +22,12 @@ void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
  */
 void log_set_raw(int raw);
 
-/* Write all of it to stderr, or as much as it takes. For lines already made. */
+/*
+ * For lines made elsewhere: put the end of a line at `end` (2 bytes at most;
+ * returns how many), and write all of a line to stderr, or as much as it takes.
+ */
+#define LOG_LINE_END_MAX 2
+int log_line_end(char *end);
 void log_write(const char *text, unsigned long length);
 
 #endif

@@ -42,6 +42,15 @@ unsigned int trace_enable(const char *pattern)
 	return matches;
 }
 
+unsigned int trace_matches(const char *pattern)
+{
+	unsigned int matches = 0;
+
+	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++)
+		matches += !fnmatch(pattern, trace_names[id], 0);
+	return matches;
+}
+
 void trace_disable_all(void)
 {
 	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++)
@@ -56,7 +65,7 @@ void trace_print_names(FILE *out)
 
 void trace_emit(enum trace_id id, const char *format, ...)
 {
-	char line[LOG_LINE_MAX];
+	char line[LOG_LINE_MAX + LOG_LINE_END_MAX];
 	uint64_t since = trace_now() - atomic_load(&trace_start);
 	int used, more;
 	va_list args;
@@ -64,10 +73,10 @@ void trace_emit(enum trace_id id, const char *format, ...)
 	used = snprintf(line, sizeof(line), "%" PRIu64 ".%06" PRIu64 " %s: ",
 			since / 1000000000u, since % 1000000000u / 1000u, trace_names[id]);
 	va_start(args, format);
-	more = vsnprintf(line + used, sizeof(line) - 1 - (size_t)used, format, args);
+	more = vsnprintf(line + used, LOG_LINE_MAX - (size_t)used, format, args);
 	va_end(args);
 	if (more > 0)
-		used = MIN(used + more, (int)sizeof(line) - 2);
-	line[used++] = '\n';
+		used = MIN(used + more, LOG_LINE_MAX - 1);
+	used += log_line_end(line + used);
 	log_write(line, (unsigned long)used);
 }

@@ -49,6 +49,8 @@ static inline bool trace_enabled(enum trace_id id)
  * Enable the events whose name matches a shell pattern. Returns how many do.
  */
 unsigned int trace_enable(const char *pattern);
+/* How many would. */
+unsigned int trace_matches(const char *pattern);
 void trace_disable_all(void);
 void trace_print_names(FILE *out);
 
