@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A machine from the inside: what hangs together where. For the files of this
+ * room only.
+ *
+ * Locks: `lock` guards what the vCPU threads and the main thread agree about
+ * (who rests, who is held, how it ended). It is taken last and nothing is called
+ * with it held but the CPU's vcpu_request_exit().
+ */
+#ifndef ZVISOR_MACHINE_INTERNAL_H
+#define ZVISOR_MACHINE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "cpu/vcpu.h"
+#include "machine/console.h"
+#include "machine/css.h"
+#include "machine/floating.h"
+#include "machine/ipl.h"
+#include "machine/machine.h"
+#include "machine/memory.h"
+#include "machine/sclp.h"
+#include "machine/version.h"
+
+struct machine_pci;
+
+enum machine_reset {
+	MACHINE_RESET_NONE,
+	MACHINE_RESET_MODIFIED_CLEAR, /* DIAG X'308' subcode 0 */
+	MACHINE_RESET_LOAD_NORMAL,    /* subcode 1 */
+	MACHINE_RESET_REIPL,          /* subcode 3 */
+};
+
+/* One vCPU and its thread; guarded by the machine's lock. */
+struct machine_cpu {
+	struct machine *machine;
+	struct vcpu *vcpu;
+	pthread_t thread;
+	bool thread_started;
+	bool held;    /* the thread waits for the end of `hold` */
+	bool resting; /* vcpu_run() has nothing to do, because of `rest` */
+	enum vcpu_exit rest;
+	uint64_t psw_mask, psw_addr; /* at that moment */
+	unsigned int kicks; /* state changes from outside, counted */
+	unsigned int seen;  /* of these, before the last vcpu_run() */
+};
+
+struct machine {
+	struct machine_config config;
+	const struct machine_version *version;
+	struct memory memory;
+	struct floating floating;
+	struct cpu_complex *cpus;
+	struct css css;
+	struct sclp sclp;
+	bool sclp_ready, css_ready, lock_ready;
+	struct console *console;
+	struct machine_pci *pci;
+	struct ipl_entry entry;
+	int wake;    /* eventfd: the main thread shall look */
+	int signals; /* signalfd */
+	struct timespec started;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool hold; /* all vCPU threads shall leave vcpu_run() and wait */
+	bool quit; /* … and end */
+	bool ended; /* all vCPUs rest for good, see their `rest` */
+	bool end_requested; /* Ctrl-a x */
+	enum machine_reset reset;
+	unsigned int reset_cpu;
+	struct machine_cpu cpu[CPU_MAX_VCPUS];
+};
+
+/* From an instruction handler: stop all vCPUs and reset, soon. */
+void machine_request_reset(struct machine *machine, enum machine_reset kind, struct vcpu *vcpu);
+
+/* Put the handlers of these instructions into the CPUs' table. 0 or -errno. */
+int service_install(struct machine *machine); /* SERVC, DIAG, STSI */
+
+/* Present privileged-operation if the CPU is in the problem state; nonzero then. */
+static inline int machine_privileged(struct vcpu *vcpu)
+{
+	return vcpu_problem_state(vcpu) ? vcpu_program(vcpu, PGM_PRIVILEGED) : 0;
+}
+
+static inline unsigned int machine_cpu_address(struct vcpu *vcpu)
+{
+	return vcpu_state(vcpu)->cpu_address;
+}
+
+#endif

@@ -1,0 +1,709 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A machine's life: made, run, reset, ended.
+ *
+ * Each vCPU thread is in one of three places: in vcpu_run(); resting, because
+ * its vCPU is stopped or in a disabled wait, until a SIGP of another one changes
+ * that; or held, because the main thread wants all of them out of the way. When
+ * the last one comes to rest nothing can happen any more, and the run has ended:
+ * powered off if they all stopped, crashed otherwise.
+ *
+ * Everything that concerns all vCPUs is done by the main thread while they are
+ * held, so a reset never meets a running CPU.
+ */
+#include "machine/machine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/byteorder.h"
+#include "base/log.h"
+#include "base/trace.h"
+#include "machine/internal.h"
+#include "machine/pci.h"
+
+/* The instruction address of the disabled wait that ends a shutdown by quiesce. */
+#define QUIESCE_PSW_ADDRESS 0xfff
+
+static const char *const exit_names[] = {
+	[VCPU_EXIT_STOPPED] = "stopped",
+	[VCPU_EXIT_DISABLED_WAIT] = "disabled wait",
+	[VCPU_EXIT_CHECK_STOP] = "check stop",
+	[VCPU_EXIT_REQUEST] = "request",
+};
+
+static void wake_main(struct machine *machine)
+{
+	uint64_t one = 1;
+
+	/* It cannot fail but by overflow, and then it is readable anyway. */
+	if (write(machine->wake, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* With the lock held. */
+static void hold_all(struct machine *machine)
+{
+	machine->hold = true;
+	for (unsigned int i = 0; i < machine->config.cpus; i++)
+		vcpu_request_exit(machine->cpu[i].vcpu);
+	pthread_cond_broadcast(&machine->changed);
+}
+
+void machine_request_reset(struct machine *machine, enum machine_reset kind, struct vcpu *vcpu)
+{
+	pthread_mutex_lock(&machine->lock);
+	if (machine->reset == MACHINE_RESET_NONE) {
+		machine->reset = kind;
+		machine->reset_cpu = machine_cpu_address(vcpu);
+	}
+	hold_all(machine);
+	pthread_mutex_unlock(&machine->lock);
+	wake_main(machine);
+}
+
+/* --- vCPU threads ------------------------------------------------------------------ */
+
+/* With the lock held: does no vCPU run any more, and can none begin to? */
+static bool all_rest(const struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		const struct machine_cpu *cpu = &machine->cpu[i];
+
+		if (!cpu->resting || cpu->kicks != cpu->seen)
+			return false;
+	}
+	return true;
+}
+
+static void *vcpu_thread(void *argument)
+{
+	struct machine_cpu *cpu = argument;
+	struct machine *machine = cpu->machine;
+
+	pthread_mutex_lock(&machine->lock);
+	while (!machine->quit) {
+		enum vcpu_exit why;
+
+		if (machine->hold) {
+			cpu->held = true;
+			pthread_cond_broadcast(&machine->changed);
+			pthread_cond_wait(&machine->changed, &machine->lock);
+			continue;
+		}
+		cpu->held = false;
+		if (cpu->resting && cpu->kicks == cpu->seen) {
+			pthread_cond_wait(&machine->changed, &machine->lock);
+			continue;
+		}
+		cpu->resting = false;
+		cpu->seen = cpu->kicks;
+		pthread_mutex_unlock(&machine->lock);
+		why = vcpu_run(cpu->vcpu);
+		pthread_mutex_lock(&machine->lock);
+		cpu->psw_mask = vcpu_state(cpu->vcpu)->psw_mask;
+		cpu->psw_addr = vcpu_state(cpu->vcpu)->psw_addr;
+		trace_machine_vcpu_exit(machine_cpu_address(cpu->vcpu), exit_names[why],
+					cpu->psw_mask, cpu->psw_addr);
+		if (why == VCPU_EXIT_REQUEST)
+			continue;
+		/* If it is to be held now, vcpu_run() will say the same again later. */
+		if (machine->hold)
+			continue;
+		cpu->resting = true;
+		cpu->rest = why;
+		if (all_rest(machine)) {
+			machine->ended = true;
+			wake_main(machine);
+		}
+	}
+	pthread_mutex_unlock(&machine->lock);
+	return NULL;
+}
+
+static int start_threads(struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		struct machine_cpu *cpu = &machine->cpu[i];
+		char name[16];
+		int error = pthread_create(&cpu->thread, NULL, vcpu_thread, cpu);
+
+		if (error)
+			return -error;
+		cpu->thread_started = true;
+		snprintf(name, sizeof(name), "cpu %u", i);
+		pthread_setname_np(cpu->thread, name);
+	}
+	return 0;
+}
+
+static void join_threads(struct machine *machine)
+{
+	pthread_mutex_lock(&machine->lock);
+	machine->quit = true;
+	hold_all(machine);
+	pthread_mutex_unlock(&machine->lock);
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		if (machine->cpu[i].thread_started)
+			pthread_join(machine->cpu[i].thread, NULL);
+		machine->cpu[i].thread_started = false;
+	}
+}
+
+/* --- what the CPUs ask of the machine ------------------------------------------------ */
+
+static bool take_io(void *opaque, struct vcpu *vcpu, uint64_t cr6, struct cpu_io_interruption *io)
+{
+	return floating_take_io(&((struct machine *)opaque)->floating, cr6, io);
+}
+
+static bool take_external(void *opaque, struct vcpu *vcpu, uint64_t cr0,
+			  struct cpu_external_interruption *external)
+{
+	return floating_take_external(&((struct machine *)opaque)->floating, cr0, external);
+}
+
+static bool take_mchk(void *opaque, struct vcpu *vcpu, uint64_t cr14,
+		      struct cpu_mchk_interruption *mchk)
+{
+	return floating_take_mchk(&((struct machine *)opaque)->floating, cr14, mchk);
+}
+
+static const struct cpu_floating_ops floating_ops = {
+	.take_io = take_io,
+	.take_external = take_external,
+	.take_mchk = take_mchk,
+};
+
+static void on_vcpu_state_changed(void *opaque, struct vcpu *vcpu)
+{
+	struct machine *machine = opaque;
+
+	pthread_mutex_lock(&machine->lock);
+	machine->cpu[machine_cpu_address(vcpu)].kicks++;
+	pthread_cond_broadcast(&machine->changed);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+static void on_memory_written(void *opaque, uint64_t absolute, uint64_t length)
+{
+	cpu_complex_memory_written(((struct machine *)opaque)->cpus, absolute, length);
+}
+
+/* --- console and service processor ----------------------------------------------------- */
+
+static void on_console_input(void *opaque)
+{
+	sclp_console_input(&((struct machine *)opaque)->sclp);
+}
+
+static void on_console_room(void *opaque)
+{
+	sclp_console_room(&((struct machine *)opaque)->sclp);
+}
+
+static void on_console_end(void *opaque)
+{
+	struct machine *machine = opaque;
+
+	pthread_mutex_lock(&machine->lock);
+	machine->end_requested = true;
+	pthread_mutex_unlock(&machine->lock);
+	wake_main(machine);
+}
+
+static const struct console_ops console_ops = {
+	.input = on_console_input,
+	.room = on_console_room,
+	.end = on_console_end,
+};
+
+static void sclp_interrupt(void *opaque, uint32_t parameter)
+{
+	floating_service(&((struct machine *)opaque)->floating, parameter);
+}
+
+static int sclp_write(void *opaque, const void *data, size_t length)
+{
+	return console_write(((struct machine *)opaque)->console, data, length);
+}
+
+static size_t sclp_read(void *opaque, void *to, size_t most)
+{
+	return console_read(((struct machine *)opaque)->console, to, most);
+}
+
+static bool sclp_read_line(void *opaque, void *to, size_t most, size_t *length)
+{
+	return console_read_line(((struct machine *)opaque)->console, to, most, length);
+}
+
+static bool sclp_has_input(void *opaque)
+{
+	return console_has_input(((struct machine *)opaque)->console);
+}
+
+static bool sclp_has_line(void *opaque)
+{
+	return console_has_line(((struct machine *)opaque)->console);
+}
+
+static uint16_t sclp_pci_configure(void *opaque, uint32_t fid, bool on)
+{
+	return machine_pci_configure(opaque, fid, on);
+}
+
+static const struct sclp_ops sclp_ops = {
+	.interrupt = sclp_interrupt,
+	.write = sclp_write,
+	.read = sclp_read,
+	.read_line = sclp_read_line,
+	.has_input = sclp_has_input,
+	.has_line = sclp_has_line,
+	.pci_configure = sclp_pci_configure,
+};
+
+/* --- load and reset: no vCPU runs ---------------------------------------------------- */
+
+static int load(struct machine *machine, char *error, size_t error_size)
+{
+	const struct ipl_request request = {
+		.kernel = machine->config.kernel,
+		.initrd = machine->config.initrd,
+		.append = machine->config.append,
+	};
+
+	return ipl_load(&request, &machine->memory, &machine->entry, error, error_size);
+}
+
+/* I/O and interruptions as after power on. */
+static void reset_subsystems(struct machine *machine)
+{
+	machine_pci_reset(machine);
+	css_reset(&machine->css);
+	sclp_reset(&machine->sclp);
+	floating_reset(&machine->floating);
+}
+
+static void enter(struct machine *machine, unsigned int cpu, uint64_t psw_mask, uint64_t psw_addr)
+{
+	struct vcpu *vcpu = machine->cpu[cpu].vcpu;
+
+	vcpu_state(vcpu)->psw_mask = psw_mask;
+	vcpu_state(vcpu)->psw_addr = psw_addr;
+	vcpu_state_changed(vcpu);
+	vcpu_start(vcpu);
+}
+
+/* Load normal without loading: the short PSW at absolute 0 becomes the PSW. */
+static void enter_at_short_psw(struct machine *machine, unsigned int cpu)
+{
+	uint64_t psw = load_be64(machine->memory.base);
+
+	/* In its long form bit 12 is zero; one that was zero makes it invalid. */
+	enter(machine, cpu, (psw & ~0x7fffffffull) ^ PSW_BIT12, psw & 0x7fffffff);
+}
+
+/* 0, or -errno with a line in `error`. */
+static int reset(struct machine *machine, enum machine_reset kind, unsigned int cpu, char *error,
+		 size_t error_size)
+{
+	unsigned int cpus = machine->config.cpus;
+	int rc;
+
+	switch (kind) {
+	case MACHINE_RESET_MODIFIED_CLEAR:
+		trace_machine_reset("modified clear reset", cpu);
+		for (unsigned int i = 0; i < cpus; i++)
+			vcpu_clear_reset(machine->cpu[i].vcpu);
+		reset_subsystems(machine);
+		enter_at_short_psw(machine, cpu);
+		return 0;
+	case MACHINE_RESET_LOAD_NORMAL:
+		trace_machine_reset("load normal reset", cpu);
+		for (unsigned int i = 0; i < cpus; i++)
+			if (i != cpu)
+				vcpu_cpu_reset(machine->cpu[i].vcpu);
+		reset_subsystems(machine);
+		vcpu_initial_reset(machine->cpu[cpu].vcpu);
+		enter_at_short_psw(machine, cpu);
+		return 0;
+	case MACHINE_RESET_REIPL:
+		trace_machine_reset("load clear", cpu);
+		for (unsigned int i = 0; i < cpus; i++)
+			vcpu_clear_reset(machine->cpu[i].vcpu);
+		reset_subsystems(machine);
+		rc = memory_clear(&machine->memory);
+		if (rc) {
+			snprintf(error, error_size, "cannot clear memory: %s", strerror(-rc));
+			return rc;
+		}
+		rc = load(machine, error, error_size);
+		if (rc)
+			return rc;
+		enter(machine, 0, machine->entry.psw_mask, machine->entry.psw_addr);
+		return 0;
+	case MACHINE_RESET_NONE:
+		break;
+	}
+	return 0;
+}
+
+/* --- the main thread ------------------------------------------------------------------- */
+
+static bool all_held(const struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->config.cpus; i++)
+		if (!machine->cpu[i].held)
+			return false;
+	return true;
+}
+
+/* Do what machine_request_reset() asked for. 0 or -errno, reported. */
+static int do_reset(struct machine *machine)
+{
+	char error[LOG_LINE_MAX] = "";
+	enum machine_reset kind;
+	unsigned int cpu;
+	int rc;
+
+	pthread_mutex_lock(&machine->lock);
+	while (!all_held(machine))
+		pthread_cond_wait(&machine->changed, &machine->lock);
+	kind = machine->reset;
+	cpu = machine->reset_cpu;
+	machine->reset = MACHINE_RESET_NONE;
+	machine->ended = false;
+	pthread_mutex_unlock(&machine->lock);
+
+	rc = reset(machine, kind, cpu, error, sizeof(error));
+	if (rc)
+		log_line("%s", error);
+
+	pthread_mutex_lock(&machine->lock);
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		machine->cpu[i].resting = false;
+		machine->cpu[i].held = false;
+	}
+	machine->hold = false;
+	pthread_cond_broadcast(&machine->changed);
+	pthread_mutex_unlock(&machine->lock);
+	return rc;
+}
+
+/* All vCPUs rest: was that a shutdown? */
+static enum machine_status how_ended(struct machine *machine)
+{
+	enum machine_status status = MACHINE_POWERED_OFF;
+
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		const struct machine_cpu *cpu = &machine->cpu[i];
+
+		if (cpu->rest == VCPU_EXIT_STOPPED ||
+		    (cpu->rest == VCPU_EXIT_DISABLED_WAIT &&
+		     cpu->psw_addr == QUIESCE_PSW_ADDRESS))
+			continue;
+		log_line("guest crashed: cpu %u in %s, psw %016" PRIx64 " %016" PRIx64, i,
+			 cpu->rest == VCPU_EXIT_CHECK_STOP ? "check stop" : "disabled wait",
+			 cpu->psw_mask, cpu->psw_addr);
+		status = MACHINE_CRASHED;
+	}
+	return status;
+}
+
+static void suspend(struct machine *machine)
+{
+	console_suspend(machine->console);
+	/* This stops the process; what follows happens when it is continued. */
+	raise(SIGSTOP);
+	console_resume(machine->console);
+}
+
+enum verdict { GO_ON, END };
+
+static enum verdict take_signal(struct machine *machine, bool *asked, enum machine_status *status)
+{
+	struct signalfd_siginfo info;
+
+	if (read(machine->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return GO_ON;
+	if (info.ssi_signo == SIGTSTP) {
+		suspend(machine);
+		return GO_ON;
+	}
+	*status = MACHINE_FAILED;
+	if (*asked || info.ssi_signo == SIGQUIT) {
+		log_line("%s: guest ended before it had shut down",
+			 strsignal((int)info.ssi_signo));
+		return END;
+	}
+	*asked = true;
+	if (!sclp_quiesce(&machine->sclp))
+		return GO_ON;
+	log_line("%s: guest ended, it does not listen to shutdown requests",
+		 strsignal((int)info.ssi_signo));
+	return END;
+}
+
+static enum machine_status main_loop(struct machine *machine)
+{
+	enum machine_status status = MACHINE_POWERED_OFF;
+	bool asked = false; /* the guest to shut down */
+
+	for (;;) {
+		struct pollfd fds[2] = {
+			{ .fd = machine->wake, .events = POLLIN },
+			{ .fd = machine->signals, .events = POLLIN },
+		};
+		bool ended, end_requested;
+		enum machine_reset kind;
+		uint64_t count;
+
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+			continue;
+		if (fds[1].revents && take_signal(machine, &asked, &status) == END)
+			return status;
+		if (!fds[0].revents || read(machine->wake, &count, sizeof(count)) < 0)
+			continue;
+		pthread_mutex_lock(&machine->lock);
+		ended = machine->ended;
+		end_requested = machine->end_requested;
+		kind = machine->reset;
+		pthread_mutex_unlock(&machine->lock);
+		if (end_requested)
+			return MACHINE_POWERED_OFF;
+		if (kind != MACHINE_RESET_NONE) {
+			if (do_reset(machine))
+				return MACHINE_FAILED;
+			asked = false;
+		} else if (ended) {
+			return how_ended(machine);
+		}
+	}
+}
+
+/* Resident memory that is not the guest's, in KiB. */
+static uint64_t own_memory(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	uint64_t sum = 0;
+	char line[256];
+
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file)) {
+		uint64_t kib;
+
+		if (sscanf(line, "RssAnon: %" SCNu64, &kib) == 1 ||
+		    sscanf(line, "RssFile: %" SCNu64, &kib) == 1)
+			sum += kib;
+	}
+	fclose(file);
+	return sum;
+}
+
+static void print_stats(struct machine *machine)
+{
+	uint64_t instructions = 0;
+	struct timespec now;
+	double seconds;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	seconds = (double)(now.tv_sec - machine->started.tv_sec) +
+		  (double)(now.tv_nsec - machine->started.tv_nsec) / 1e9;
+	for (unsigned int i = 0; i < machine->config.cpus; i++)
+		instructions += vcpu_instructions(machine->cpu[i].vcpu);
+	log_line("stats: instructions=%" PRIu64 " seconds=%.3f mips=%.1f memory_kib=%" PRIu64,
+		 instructions, seconds, (double)instructions / 1e6 / seconds, own_memory());
+}
+
+enum machine_status machine_run(struct machine *machine)
+{
+	const struct console_config console = {
+		.in = STDIN_FILENO,
+		.out = STDOUT_FILENO,
+		/* A line-mode console is edited on the host's side. */
+		.raw = machine->config.console == SCLP_CONSOLE_VT220,
+		.ops = &console_ops,
+		.opaque = machine,
+	};
+	enum machine_status status;
+	int rc;
+
+	clock_gettime(CLOCK_MONOTONIC, &machine->started);
+	rc = console_create(&console, &machine->console);
+	if (rc) {
+		log_line("cannot start the console: %s", strerror(-rc));
+		return MACHINE_FAILED;
+	}
+	enter(machine, 0, machine->entry.psw_mask, machine->entry.psw_addr);
+	rc = start_threads(machine);
+	if (rc) {
+		log_line("cannot start a thread for each of %u CPUs: %s", machine->config.cpus,
+			 strerror(-rc));
+		status = MACHINE_FAILED;
+	} else {
+		status = main_loop(machine);
+	}
+	join_threads(machine);
+	/* What the guest wrote last comes out, unless a signal says that it shall not. */
+	console_drain(machine->console, machine->signals);
+	if (machine->config.stats)
+		print_stats(machine);
+	return status;
+}
+
+/* --- made and taken apart ----------------------------------------------------------------- */
+
+static enum machine_status status_of(int error)
+{
+	return error == -EIO || error == -ENOMEM ? MACHINE_FAILED : MACHINE_WRONG_REQUEST;
+}
+
+static int take_signals(struct machine *machine)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (unsigned int i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
+	/* Threads inherit this: no other thread is interrupted by them. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	machine->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return machine->signals < 0 ? -errno : 0;
+}
+
+static int create_cpus(struct machine *machine)
+{
+	const struct cpu_complex_config config = {
+		.memory = machine->memory.base,
+		.memory_size = machine->memory.size,
+		.vcpus = machine->config.cpus,
+		.model = machine_version_cpu_model(machine->version),
+		.floating = &floating_ops,
+		.opaque = machine,
+		.vcpu_state_changed = on_vcpu_state_changed,
+	};
+	int rc;
+
+	machine->cpus = cpu_complex_create(&config);
+	if (!machine->cpus)
+		return -errno;
+	machine->floating.cpus = machine->cpus;
+	machine->memory.written = on_memory_written;
+	machine->memory.opaque = machine;
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		machine->cpu[i].machine = machine;
+		machine->cpu[i].vcpu = cpu_complex_vcpu(machine->cpus, i);
+		vcpu_clear_reset(machine->cpu[i].vcpu);
+	}
+	rc = css_install(machine);
+	return rc ? rc : service_install(machine);
+}
+
+/* Everything that depends on the host alone, not on what was asked for. */
+static int create_parts(struct machine *machine)
+{
+	const struct sclp_config sclp = {
+		.memory = &machine->memory,
+		.cpus = machine->config.cpus,
+		.console = machine->config.console,
+		.ops = &sclp_ops,
+		.opaque = machine,
+	};
+	int rc;
+
+	pthread_mutex_init(&machine->lock, NULL);
+	pthread_cond_init(&machine->changed, NULL);
+	machine->lock_ready = true;
+	machine->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (machine->wake < 0)
+		return -errno;
+	rc = take_signals(machine);
+	if (rc)
+		return rc;
+	css_init(&machine->css);
+	machine->css_ready = true;
+	sclp_init(&machine->sclp, &sclp);
+	machine->sclp_ready = true;
+	floating_reset(&machine->floating);
+	return create_cpus(machine);
+}
+
+enum machine_status machine_create(const struct machine_config *config, struct machine **result,
+				   char *error, size_t error_size)
+{
+	struct machine *machine = calloc(1, sizeof(*machine));
+	enum machine_status status = MACHINE_FAILED;
+	int rc;
+
+	if (!machine) {
+		snprintf(error, error_size, "out of memory");
+		return MACHINE_FAILED;
+	}
+	machine->config = *config;
+	machine->version = config->version;
+	machine->memory.fd = machine->wake = machine->signals = -1;
+
+	rc = memory_create(&machine->memory, config->memory_size);
+	if (rc) {
+		snprintf(error, error_size, "--memory: cannot have %llu MiB: %s",
+			 (unsigned long long)(config->memory_size / MIB), strerror(-rc));
+		goto fail;
+	}
+	/* Before devices take locks on files: what cannot be loaded touches nothing. */
+	rc = load(machine, error, error_size);
+	if (rc) {
+		status = status_of(rc);
+		goto fail;
+	}
+	rc = create_parts(machine);
+	if (rc) {
+		snprintf(error, error_size, "cannot make the machine: %s", strerror(-rc));
+		goto fail;
+	}
+	rc = machine_pci_create(machine, error, error_size);
+	if (rc) {
+		status = status_of(rc);
+		goto fail;
+	}
+	*result = machine;
+	return MACHINE_POWERED_OFF;
+fail:
+	machine_destroy(machine);
+	return status;
+}
+
+void machine_destroy(struct machine *machine)
+{
+	if (!machine)
+		return;
+	/* Devices first: they use memory and interruptions. */
+	machine_pci_destroy(machine);
+	console_destroy(machine->console);
+	if (machine->cpus)
+		cpu_complex_destroy(machine->cpus);
+	if (machine->sclp_ready)
+		sclp_destroy(&machine->sclp);
+	if (machine->css_ready)
+		css_destroy(&machine->css);
+	memory_destroy(&machine->memory);
+	if (machine->signals >= 0)
+		close(machine->signals);
+	if (machine->wake >= 0)
+		close(machine->wake);
+	if (machine->lock_ready) {
+		pthread_cond_destroy(&machine->changed);
+		pthread_mutex_destroy(&machine->lock);
+	}
+	free(machine);
+}

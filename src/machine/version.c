@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of machine versions; see version.h.
+ *
+ * The facilities are those that zvisor's own CPU and libzpci really have, named
+ * as the Principles of Operation (chapter 4, "Facility Indications") does. Not
+ * there, because they are not: cryptography (17, 76, 77), configuration
+ * topology (11), decimal floating point (42 to 44), transactions (50, 73),
+ * vectors (129, 134, 135).
+ */
+#include "machine/version.h"
+
+#include <string.h>
+
+#include "base/util.h"
+
+static const uint16_t facilities_1_0[] = {
+	0,  /* N3: z/Architecture's additions to ESA/390 */
+	1,  /* z/Architecture installed */
+	2,  /* z/Architecture active */
+	3,  /* DAT enhancement */
+	7,  /* STFLE */
+	8,  /* enhanced DAT 1 */
+	9,  /* sense running status */
+	10, /* conditional SSKE */
+	13, /* IPTE range */
+	16, /* extended translation 2 */
+	18, /* long displacement */
+	19, /* long displacement is fast */
+	21, /* extended immediate */
+	22, /* extended translation 3 */
+	24, /* ETF2 enhancement */
+	25, /* store clock fast */
+	26, /* parsing enhancement */
+	27, /* move with optional specifications */
+	28, /* TOD clock steering */
+	30, /* ETF3 enhancement */
+	31, /* extract CPU time */
+	32, /* compare and swap and store */
+	33, /* compare and swap and store 2 */
+	34, /* general instructions extension */
+	35, /* execute extensions */
+	37, /* floating-point extension */
+	40, /* load program parameter */
+	41, /* floating-point support enhancement */
+	45, /* distinct operands, high word, population count, interlocked access, load/store on condition */
+	49, /* miscellaneous instruction extensions 1 */
+	69, /* zPCI */
+	71, /* zPCI adapter event notification */
+	72, /* adapter-interruption suppression */
+	78, /* enhanced DAT 2 */
+};
+
+static const struct machine_version versions[] = {
+	{
+		.name = "zvisor-1.0",
+		.facilities = facilities_1_0,
+		.facility_count = ARRAY_SIZE(facilities_1_0),
+		.machine_type = 0x2817,
+		.model = "M01",
+	},
+};
+
+const struct machine_version *machine_version_find(const char *name)
+{
+	if (!name)
+		return &versions[0];
+	for (unsigned int i = 0; i < ARRAY_SIZE(versions); i++)
+		if (!strcmp(versions[i].name, name))
+			return &versions[i];
+	return NULL;
+}
+
+void machine_version_print_all(FILE *out)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(versions); i++)
+		fprintf(out, "%s%s\n", versions[i].name, i ? "" : " (default)");
+}
+
+struct cpu_model machine_version_cpu_model(const struct machine_version *version)
+{
+	struct cpu_model model = {
+		/* Version 0, no identification, machine type, format bit. */
+		.cpu_id = (uint64_t)version->machine_type << 16 | 0x8000,
+	};
+
+	for (unsigned int i = 0; i < version->facility_count; i++) {
+		unsigned int bit = version->facilities[i];
+
+		model.facilities[bit / 64] |= BIT64(bit % 64);
+	}
+	return model;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* zvisor: options to a machine configuration, and nothing more. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/trace.h"
+#include "devices/device.h"
+#include "machine/machine.h"
+#include "machine/version.h"
+#include "options.h"
+
+/* Somebody may have closed them; then no file that is opened shall take their place. */
+static void open_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static enum machine_status run(const struct options *options)
+{
+	char error[LOG_LINE_MAX] = "";
+	enum machine_status status;
+	struct machine *machine;
+
+	for (unsigned int i = 0; i < options->trace_count; i++)
+		trace_enable(options->traces[i]);
+	status = machine_create(&options->machine, &machine, error, sizeof(error));
+	if (status) {
+		log_line("%s", error);
+		return status;
+	}
+	status = machine_run(machine);
+	machine_destroy(machine);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	char error[LOG_LINE_MAX] = "";
+	enum machine_status status = MACHINE_POWERED_OFF;
+	struct options options;
+
+	open_standard_descriptors();
+	signal(SIGPIPE, SIG_IGN);
+	if (options_parse(argc, argv, &options, error, sizeof(error))) {
+		log_line("%s", error);
+		return MACHINE_WRONG_REQUEST;
+	}
+	switch (options.command) {
+	case OPTIONS_RUN:
+		status = run(&options);
+		break;
+	case OPTIONS_DEVICES:
+		device_print_types(stdout);
+		break;
+	case OPTIONS_MACHINES:
+		machine_version_print_all(stdout);
+		break;
+	case OPTIONS_TRACE_EVENTS:
+		trace_print_names(stdout);
+		break;
+	case OPTIONS_HELP:
+		options_print_help();
+		break;
+	case OPTIONS_VERSION:
+		puts("zvisor " ZVISOR_VERSION);
+		break;
+	}
+	options_clear(&options);
+	if (fflush(stdout) && status == MACHINE_POWERED_OFF)
+		status = MACHINE_FAILED;
+	return status;
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line; see options.h. */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/trace.h"
+#include "cpu/vcpu.h"
+#include "devices/device.h"
+#include "machine/version.h"
+
+struct parser {
+	struct options *options;
+	char *error;
+	size_t error_size;
+	/* Options that may be given once: the value, for the second one's message. */
+	bool seen[256];
+};
+
+static int __attribute__((format(printf, 2, 3))) wrong(struct parser *parser, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(parser->error, parser->error_size, format, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+/* A decimal number without sign or blanks; nothing else. */
+static bool parse_number(const char *text, uint64_t *value, const char **rest)
+{
+	uint64_t number = 0;
+	const char *c;
+
+	for (c = text; *c >= '0' && *c <= '9'; c++)
+		if (__builtin_mul_overflow(number, 10u, &number) ||
+		    __builtin_add_overflow(number, (uint64_t)(*c - '0'), &number))
+			return false;
+	*value = number;
+	*rest = c;
+	return c != text;
+}
+
+/* Bytes, or with K, M, G or T behind it. Without one, MiB, as QEMU has it. */
+static bool parse_size(const char *text, uint64_t *value)
+{
+	static const struct {
+		char suffix;
+		uint64_t unit;
+	} units[] = {
+		{ '\0', MIB }, { 'K', KIB }, { 'k', KIB }, { 'M', MIB }, { 'm', MIB },
+		{ 'G', GIB },  { 'g', GIB }, { 'T', 1024 * GIB }, { 't', 1024 * GIB },
+	};
+	const char *rest;
+
+	if (!parse_number(text, value, &rest) || (*rest && rest[1]))
+		return false;
+	for (unsigned int i = 0; i < ARRAY_SIZE(units); i++)
+		if (*rest == units[i].suffix)
+			return !__builtin_mul_overflow(*value, units[i].unit, value);
+	return false;
+}
+
+static int set_memory(struct parser *parser, const char *text)
+{
+	uint64_t size;
+
+	if (!parse_size(text, &size))
+		return wrong(parser, "--memory %s: not a size; write 1G, 512M or a number of MiB",
+			     text);
+	if (size < MACHINE_MEMORY_MIN)
+		return wrong(parser, "--memory %s: too little; at least %lluM", text,
+			     (unsigned long long)(MACHINE_MEMORY_MIN / MIB));
+	if (size > MACHINE_MEMORY_MAX)
+		return wrong(parser, "--memory %s: too much; at most %lluG", text,
+			     (unsigned long long)(MACHINE_MEMORY_MAX / GIB));
+	if (size % MIB)
+		return wrong(parser, "--memory %s: not a multiple of 1M", text);
+	parser->options->machine.memory_size = size;
+	return 0;
+}
+
+static int set_cpus(struct parser *parser, const char *text)
+{
+	const char *rest;
+	uint64_t count;
+
+	if (!parse_number(text, &count, &rest) || *rest || !count || count > CPU_MAX_VCPUS)
+		return wrong(parser, "--cpus %s: not a number from 1 to %u", text, CPU_MAX_VCPUS);
+	parser->options->machine.cpus = (unsigned int)count;
+	return 0;
+}
+
+static int set_machine(struct parser *parser, const char *text)
+{
+	const struct machine_version *version = machine_version_find(text);
+
+	if (!version)
+		return wrong(parser, "--machine %s: no such machine version; `zvisor machines` lists them",
+			     text);
+	parser->options->machine.version = version;
+	return 0;
+}
+
+static int set_console(struct parser *parser, const char *text)
+{
+	if (!strcmp(text, "vt220"))
+		parser->options->machine.console = SCLP_CONSOLE_VT220;
+	else if (!strcmp(text, "line-mode"))
+		parser->options->machine.console = SCLP_CONSOLE_LINE_MODE;
+	else
+		return wrong(parser, "--console %s: not a console; there are vt220 and line-mode",
+			     text);
+	return 0;
+}
+
+static int add_trace(struct parser *parser, const char *pattern)
+{
+	struct options *options = parser->options;
+
+	if (options->trace_count == OPTIONS_TRACES_MAX)
+		return wrong(parser, "--trace %s: more than %u patterns", pattern,
+			     OPTIONS_TRACES_MAX);
+	if (!trace_matches(pattern))
+		return wrong(parser, "--trace %s: no event has such a name; `zvisor trace-events` lists them",
+			     pattern);
+	options->traces[options->trace_count++] = pattern;
+	return 0;
+}
+
+static int add_device(struct parser *parser, const char *argument)
+{
+	struct options *options = parser->options;
+	struct device_config *device = &options->devices[options->device_count];
+	int rc;
+
+	if (options->device_count == OPTIONS_DEVICES_MAX)
+		return wrong(parser, "--device %s: more than %u devices", argument,
+			     OPTIONS_DEVICES_MAX);
+	rc = device_parse(argument, device, parser->error, parser->error_size);
+	if (rc)
+		return rc;
+	for (unsigned int i = 0; i < options->device_count; i++) {
+		const struct device_config *other = &options->devices[i];
+		const char *twice = NULL;
+		uint32_t value = 0;
+
+		if (device->has_uid && other->has_uid && device->uid == other->uid) {
+			twice = "uid";
+			value = device->uid;
+		} else if (device->has_fid && other->has_fid && device->fid == other->fid) {
+			twice = "fid";
+			value = device->fid;
+		}
+		if (twice) {
+			device_config_clear(device);
+			return wrong(parser, "--device %s: %s=%" PRIu32 " is taken by another device; each needs its own",
+				     argument, twice, value);
+		}
+	}
+	options->device_count++;
+	return 0;
+}
+
+/* --- run ------------------------------------------------------------------------------- */
+
+static const struct option run_options[] = {
+	{ "kernel", required_argument, NULL, 'k' },
+	{ "initrd", required_argument, NULL, 'i' },
+	{ "append", required_argument, NULL, 'a' },
+	{ "memory", required_argument, NULL, 'm' },
+	{ "cpus", required_argument, NULL, 'c' },
+	{ "machine", required_argument, NULL, 'M' },
+	{ "console", required_argument, NULL, 'C' },
+	{ "device", required_argument, NULL, 'd' },
+	{ "trace", required_argument, NULL, 't' },
+	{ "stats", no_argument, NULL, 's' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char *option_name(int letter)
+{
+	for (const struct option *option = run_options; option->name; option++)
+		if (option->val == letter)
+			return option->name;
+	return "";
+}
+
+static int set_option(struct parser *parser, int letter, const char *value)
+{
+	struct machine_config *machine = &parser->options->machine;
+
+	if (parser->seen[letter] && letter != 'd' && letter != 't' && letter != 's')
+		return wrong(parser, "--%s %s: given twice", option_name(letter), value);
+	parser->seen[letter] = true;
+	switch (letter) {
+	case 'k':
+		machine->kernel = value;
+		return 0;
+	case 'i':
+		machine->initrd = value;
+		return 0;
+	case 'a':
+		machine->append = value;
+		return 0;
+	case 'm':
+		return set_memory(parser, value);
+	case 'c':
+		return set_cpus(parser, value);
+	case 'M':
+		return set_machine(parser, value);
+	case 'C':
+		return set_console(parser, value);
+	case 'd':
+		return add_device(parser, value);
+	case 't':
+		return add_trace(parser, value);
+	case 's':
+		machine->stats = true;
+		return 0;
+	default:
+		parser->options->command = OPTIONS_HELP;
+		return 0;
+	}
+}
+
+static int parse_run(struct parser *parser, int argc, char **argv)
+{
+	struct options *options = parser->options;
+	int letter, rc;
+
+	optind = 0; /* start afresh, also when called again */
+	opterr = 0;
+	while ((letter = getopt_long(argc, argv, ":h", run_options, NULL)) != -1) {
+		const char *word = argv[optind - 1];
+
+		if (letter == ':')
+			return wrong(parser, "%s: needs a value", word);
+		if (letter == '?')
+			return wrong(parser, "%s: no such option; see `zvisor --help`", word);
+		rc = set_option(parser, letter, optarg);
+		if (rc)
+			return rc;
+	}
+	if (options->command == OPTIONS_HELP)
+		return 0;
+	if (optind < argc)
+		return wrong(parser, "%s: an argument without an option; see `zvisor --help`",
+			     argv[optind]);
+	if (!options->machine.kernel)
+		return wrong(parser, "--kernel: missing; name the file to boot");
+	options->machine.devices = options->devices;
+	options->machine.device_count = options->device_count;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *word;
+	enum options_command command;
+} commands[] = {
+	{ "devices", OPTIONS_DEVICES },
+	{ "machines", OPTIONS_MACHINES },
+	{ "trace-events", OPTIONS_TRACE_EVENTS },
+	{ "help", OPTIONS_HELP },
+	{ "--help", OPTIONS_HELP },
+	{ "-h", OPTIONS_HELP },
+	{ "--version", OPTIONS_VERSION },
+	{ "-V", OPTIONS_VERSION },
+};
+
+int options_parse(int argc, char **argv, struct options *options, char *error, size_t error_size)
+{
+	struct parser parser = { .options = options, .error = error, .error_size = error_size };
+	int rc;
+
+	*options = (struct options){
+		.command = OPTIONS_RUN,
+		.machine = {
+			.memory_size = MACHINE_MEMORY_DEFAULT,
+			.cpus = 1,
+			.version = machine_version_find(NULL),
+		},
+	};
+	if (argc < 2)
+		return wrong(&parser, "what shall it do? See `zvisor --help`");
+	if (!strcmp(argv[1], "run")) {
+		options->devices = calloc(OPTIONS_DEVICES_MAX + 1, sizeof(*options->devices));
+		if (!options->devices) {
+			wrong(&parser, "out of memory");
+			return -ENOMEM;
+		}
+		rc = parse_run(&parser, argc - 1, argv + 1);
+		if (rc)
+			options_clear(options);
+		return rc;
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(argv[1], commands[i].word))
+			continue;
+		if (argc > 2)
+			return wrong(&parser, "%s: %s takes no arguments", argv[2], argv[1]);
+		options->command = commands[i].command;
+		return 0;
+	}
+	return wrong(&parser, "%s: no such command; see `zvisor --help`", argv[1]);
+}
+
+void options_clear(struct options *options)
+{
+	for (unsigned int i = 0; i < options->device_count; i++)
+		device_config_clear(&options->devices[i]);
+	free(options->devices);
+	options->devices = NULL;
+	options->device_count = 0;
+}
+
+void options_print_help(void)
+{
+	fputs("usage: zvisor run --kernel FILE [OPTION]...\n"
+	      "       zvisor devices | machines | trace-events | --help | --version\n"
+	      "\n"
+	      "Boots Linux for IBM Z, or another s390x program, in a virtual machine.\n"
+	      "\n"
+	      "  --kernel FILE      kernel: a raw image as distributions install it, or ELF\n"
+	      "  --initrd FILE      initial RAM disk\n"
+	      "  --append TEXT      kernel command line\n"
+	      "  --memory SIZE      guest memory: 512M, 1G, ... (default 1G, at least 64M)\n",
+	      stdout);
+	printf("  --cpus N           virtual CPUs, 1 to %u (default 1)\n", CPU_MAX_VCPUS);
+	fputs("  --device TYPE[,PROPERTY=VALUE]...\n"
+	      "                     plug a PCI function in; `zvisor devices` lists the types\n"
+	      "  --console TYPE     vt220 (default) or line-mode\n"
+	      "  --machine NAME     machine version; `zvisor machines` lists them\n"
+	      "  --trace PATTERN    print trace events whose name matches, like 'sclp_*';\n"
+	      "                     `zvisor trace-events` lists them\n"
+	      "  --stats            at the end, print how many instructions were executed\n"
+	      "\n"
+	      "On a terminal, Ctrl-a x ends the guest and Ctrl-a h shows help.\n"
+	      "\n"
+	      "Exit status: 0 the guest powered off (or was ended by Ctrl-a x), 1 zvisor\n"
+	      "failed or was ended by a signal, 2 wrong request, 3 the guest crashed.\n",
+	      stdout);
+}
