@@ -114,6 +114,13 @@ enum vcpu_exit {
 	VCPU_EXIT_REQUEST,       /* vcpu_request_exit() */
 };
 
+/* How code is executed; anything but the first is for tests, and slow. */
+enum cpu_execution {
+	CPU_EXECUTE_CACHED,
+	CPU_EXECUTE_UNCHAINED, /* back to the run loop at each branch (deterministic mode) */
+	CPU_EXECUTE_UNCACHED,  /* each instruction decoded afresh (deterministic mode) */
+};
+
 struct cpu_complex_config {
 	void *memory;          /* host address of guest absolute 0 */
 	uint64_t memory_size;  /* bytes, a multiple of 1 MiB */
@@ -127,7 +134,15 @@ struct cpu_complex_config {
 	 * machine wakes the thread that waits to run it.
 	 */
 	void (*vcpu_state_changed)(void *opaque, struct vcpu *);
-	bool deterministic;    /* TOD derived from the instruction count (1 vCPU, tests) */
+	/*
+	 * For tests, with one vCPU: time is the count of instructions, so that two runs
+	 * are the same. `report` is called on the vCPU's thread at each multiple of
+	 * report_every instructions (0: never).
+	 */
+	bool deterministic;
+	enum cpu_execution execution;
+	uint64_t report_every;
+	void (*report)(void *opaque, struct vcpu *);
 };
 
 /* Returns NULL with errno set when memory or threads' resources lack. */
@@ -176,6 +191,8 @@ struct cpu_state *vcpu_state(struct vcpu *);
 void vcpu_state_changed(struct vcpu *);
 struct cpu_complex *vcpu_complex(struct vcpu *);
 uint64_t vcpu_instructions(const struct vcpu *); /* executed so far, roughly current */
+/* A number that differs when the guest-visible registers do. Own thread. */
+uint64_t vcpu_hash(struct vcpu *);
 
 /* Resets of chapter 4, "Resets". The vCPU ends stopped and must not be running. */
 void vcpu_cpu_reset(struct vcpu *);

@@ -103,7 +103,7 @@ void clock_update_pending(struct vcpu *c)
 					  set, memory_order_relaxed);
 	if (set) {
 		atomic_fetch_or_explicit(&c->pending, set, memory_order_relaxed);
-		atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+		attention_set(c);
 	}
 }
 
@@ -138,12 +138,15 @@ int64_t clock_next_event(struct vcpu *c)
 	return ns > 3600000000000ull ? 3600000000000ll : (int64_t)ns;
 }
 
-bool clock_near(struct vcpu *c)
+uint64_t clock_next_event_count(struct vcpu *c)
 {
-	uint64_t next = next_event_tod(c);
+	uint64_t next = next_event_tod(c), now = clock_tod(c->complex);
+	uint64_t count = vcpu_instructions(c);
 
-	return next != ~0ull &&
-	       next <= clock_tod(c->complex) + (BLOCK_MAX_OPS + 1) * TOD_PER_INSTRUCTION;
+	if (next == ~0ull)
+		return ~0ull;
+	return next <= now ? count : count + (next - now + TOD_PER_INSTRUCTION - 1) /
+						     TOD_PER_INSTRUCTION;
 }
 
 void clock_arm(struct vcpu *c)
@@ -175,7 +178,7 @@ static void timer_rings(int signal_number, siginfo_t *info, void *context)
 	if (info->si_code != SI_TIMER || !c)
 		return;
 	c->timer_rang = 1;
-	atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+	atomic_store_explicit(&c->limit, 0, memory_order_relaxed);
 }
 
 int clock_init_thread(struct vcpu *c)

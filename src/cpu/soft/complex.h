@@ -172,8 +172,8 @@ void clock_update_pending(struct vcpu *);
 /* Nanoseconds until the next clock event of the vCPU, -1 for none. */
 int64_t clock_next_event(struct vcpu *);
 void clock_arm(struct vcpu *);
-/* Deterministic mode: does an event fall into the next block? */
-bool clock_near(struct vcpu *);
+/* Deterministic mode: the instruction count at which the next event comes. */
+uint64_t clock_next_event_count(struct vcpu *);
 int clock_init_thread(struct vcpu *);
 void clock_exit_thread(struct vcpu *);
 

@@ -53,7 +53,7 @@ void psw_apply(struct vcpu *c)
 			(c->s.cr[9] & (CR9_BRANCH | CR9_IFETCH | CR9_STORE));
 	mmu_update_space(c);
 	/* It may admit what was pending. */
-	atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+	attention_set(c);
 }
 
 static bool psw_invalid(uint64_t mask, uint64_t addr)
@@ -309,7 +309,7 @@ bool interrupt_deliver(struct vcpu *c)
 
 void attention_set(struct vcpu *c)
 {
-	atomic_store(&c->attention, 1);
+	atomic_store(&c->limit, 0);
 }
 
 void vcpu_kick(struct vcpu *c)

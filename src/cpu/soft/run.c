@@ -4,7 +4,7 @@
  * between two blocks sees to everything else: interruptions, waiting, stopping,
  * requests of other vCPUs to flush the TLB or to be alone.
  *
- * Code is left at a branch when `attention` is set, by an instruction that
+ * Code is left at a branch when somebody wants attention (the limit is 0), by an instruction that
  * ends its block, or by an exception. Then psw_addr and the instruction count are
  * right. A vCPU asleep in an enabled wait is out of guest code, so nobody
  * waits for it.
@@ -12,6 +12,8 @@
 #include <sched.h>
 
 #include "cpu/soft/complex.h"
+
+#define LIMIT_FAR (~0ull)
 
 /* ---- In and out of guest code ---- */
 
@@ -135,7 +137,7 @@ static const struct op *go_to(struct vcpu *c, uint64_t address)
 {
 	const struct op *op = NULL;
 
-	if (!interruption_wanted(c) && !code_full(c->complex))
+	if (!limit_reached(c, vcpu_instructions(c)) && !code_full(c->complex))
 		op = find_code(c, address);
 	if (!op) {
 		c->s.psw_addr = address;
@@ -174,7 +176,7 @@ INSN_JUMP_FAST(goto_next)
 	uint64_t address;
 
 	if (!(o->flags & OP_PAGE_END)) {
-		if (likely(o->chain && !interruption_wanted(c))) {
+		if (likely(o->chain && !limit_reached(c, count_behind(c, o)))) {
 			count_instructions(c, o);
 			c->chain_from = o;
 			return o->chain;
@@ -224,6 +226,15 @@ const struct op *insn_resume(struct vcpu *c, const struct op *o)
 static const struct op *step_done(struct vcpu *c, const struct op *o)
 {
 	return leave_behind(c, o - 1);
+}
+
+/* Unlike attention, this does not break off long instructions. */
+static void leave_at_next_branch(struct vcpu *c)
+{
+	uint64_t far = LIMIT_FAR;
+
+	/* Not over a request for attention that came meanwhile. */
+	atomic_compare_exchange_strong(&c->limit, &far, MAX(vcpu_instructions(c), 1));
 }
 
 /* Decode the instruction at an address into c->step, to be executed alone. */
@@ -276,8 +287,7 @@ static void step(struct vcpu *c)
 		    (from <= to ? address >= from && address <= to : address >= from || address <= to))
 			c->per_code |= PER_IFETCH;
 	}
-	/* Every branch leaves to the run loop. */
-	atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+	leave_at_next_branch(c);
 	while (o)
 		o = __atomic_load_n(&o->fn, __ATOMIC_RELAXED)(c, o);
 	if (!per)
@@ -406,7 +416,7 @@ static void idle(struct vcpu *c)
 	guest_leave(c);
 	atomic_store(&c->waiting, true);
 	pthread_mutex_lock(&c->lock);
-	while (!atomic_load(&c->attention)) {
+	while (atomic_load(&c->limit)) {
 		bool clocks = (c->s.psw_mask & PSW_EXT) && !x->config.deterministic;
 		int64_t ns = clocks ? clock_next_event(c) : -1;
 		struct timespec until;
@@ -447,7 +457,7 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 	for (;;) {
 		unsigned int pending;
 
-		atomic_exchange(&c->attention, 0);
+		atomic_exchange(&c->limit, LIMIT_FAR);
 		if (c->timer_rang || c->complex->config.deterministic) {
 			c->timer_rang = 0;
 			c->timer_armed = false;
@@ -494,13 +504,41 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 	}
 }
 
+/*
+ * The deterministic mode: execute up to shortly before the next event with the
+ * limit at that place, then instruction by instruction (false). So events come at
+ * the same instruction whatever the blocks are.
+ */
+static bool plan_deterministic(struct vcpu *c)
+{
+	const struct cpu_complex_config *config = &c->complex->config;
+	uint64_t count = vcpu_instructions(c), next = clock_next_event_count(c);
+
+	if (config->report_every) {
+		uint64_t report = count - count % config->report_every + config->report_every;
+
+		if (count % config->report_every == 0 && count != c->reported) {
+			c->reported = count;
+			config->report(config->opaque, c);
+		}
+		next = MIN(next, report);
+	}
+	if (config->execution == CPU_EXECUTE_UNCACHED || next < count + BLOCK_MAX_OPS + 1)
+		return false;
+	if (config->execution == CPU_EXECUTE_UNCHAINED)
+		leave_at_next_branch(c);
+	else if (atomic_load(&c->limit))
+		atomic_store(&c->limit, next - BLOCK_MAX_OPS - 1);
+	return true;
+}
+
 static void run_code(struct vcpu *c)
 {
 	const struct op *o;
 	uint64_t address = c->s.psw_addr & c->addr_mask;
 
 	if (unlikely(c->per_active) ||
-	    (unlikely(c->complex->config.deterministic) && clock_near(c))) {
+	    (unlikely(c->complex->config.deterministic) && !plan_deterministic(c))) {
 		step(c);
 		return;
 	}
@@ -511,12 +549,10 @@ static void run_code(struct vcpu *c)
 
 		o = find_code(c, address);
 		if (!o) {
-			atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
+			leave_at_next_branch(c);
 			o = fetch;
 		}
 	}
-	if (unlikely(c->complex->config.deterministic))
-		atomic_store_explicit(&c->attention, 1, memory_order_relaxed);
 	while (o)
 		o = __atomic_load_n(&o->fn, __ATOMIC_RELAXED)(c, o);
 }
@@ -540,7 +576,7 @@ enum vcpu_exit vcpu_run(struct vcpu *c)
 		program_interruption(c);
 	}
 	do {
-		if (unlikely(interruption_wanted(c)) && attend(c, &reason))
+		if (unlikely(limit_reached(c, vcpu_instructions(c))) && attend(c, &reason))
 			break;
 		run_code(c);
 	} while (true);
@@ -580,4 +616,27 @@ struct cpu_complex *vcpu_complex(struct vcpu *c)
 uint64_t vcpu_instructions(const struct vcpu *c)
 {
 	return atomic_load_explicit(&c->icount, memory_order_relaxed);
+}
+
+uint64_t vcpu_hash(struct vcpu *c)
+{
+	uint64_t hash = 0xcbf29ce484222325ull, psw[2] = { psw_current_mask(c), c->s.psw_addr };
+	const struct { const void *p; size_t size; } parts[] = {
+		{ psw, sizeof(psw) },
+		{ c->s.gr, sizeof(c->s.gr) },
+		{ c->s.cr, sizeof(c->s.cr) },
+		{ c->s.fpr, sizeof(c->s.fpr) },
+		{ c->s.ar, sizeof(c->s.ar) },
+		{ &c->s.fpc, sizeof(c->s.fpc) },
+		{ &c->s.prefix, sizeof(c->s.prefix) },
+	};
+
+	/* FNV-1a over bytes. */
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		const uint8_t *p = parts[i].p;
+
+		for (size_t j = 0; j < parts[i].size; j++)
+			hash = (hash ^ p[j]) * 0x100000001b3ull;
+	}
+	return hash;
 }

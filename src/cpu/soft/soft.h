@@ -174,7 +174,11 @@ struct vcpu {
 	/* Hot: what executing code touches all the time. */
 	uint64_t cc_a, cc_b;
 	uint32_t cc_kind;
-	atomic_uint attention; /* nonzero: leave the code at the next branch; any thread sets it */
+	/*
+	 * Execution leaves the code at the first branch where icount passes this. Normally
+	 * out of reach; any thread sets it to 0 to get attention.
+	 */
+	_Atomic uint64_t limit;
 	uint64_t addr_mask;    /* of the addressing mode: 24, 31 or 64 bits */
 	uint64_t page;         /* virtual address of the page executed in */
 	uint32_t data_asid;    /* TLB number of the space of operands; 0 in AR mode: look closer */
@@ -221,6 +225,7 @@ struct vcpu {
 	volatile sig_atomic_t timer_rang;
 	bool psw_invalid;        /* the PSW that was loaded has a bad format: early exception */
 	bool check_stop;
+	uint64_t reported;       /* instruction count of the last report */
 
 	unsigned int index;
 	struct asid_slot asids[16];
@@ -483,7 +488,7 @@ static inline void span_put(struct vcpu *c, const struct span *s, const void *fr
  */
 static inline bool interruption_wanted(const struct vcpu *c)
 {
-	return atomic_load_explicit(&c->attention, memory_order_relaxed) != 0;
+	return atomic_load_explicit(&c->limit, memory_order_relaxed) == 0;
 }
 
 /* ---- Going from op to op ---- */
@@ -560,20 +565,30 @@ static inline unsigned int jump_slot(uint64_t addr)
 	return (unsigned int)((addr >> 1) ^ (addr >> 7)) & (JUMP_SLOTS - 1);
 }
 
+/* The instruction count behind this op. */
+static inline uint64_t count_behind(const struct vcpu *c, const struct op *o)
+{
+	return atomic_load_explicit(&c->icount, memory_order_relaxed) + o->index + 1;
+}
+
 static inline void count_instructions(struct vcpu *c, const struct op *o)
 {
-	atomic_store_explicit(&c->icount,
-			      atomic_load_explicit(&c->icount, memory_order_relaxed) +
-			      o->index + 1, memory_order_relaxed);
+	atomic_store_explicit(&c->icount, count_behind(c, o), memory_order_relaxed);
+}
+
+static inline bool limit_reached(const struct vcpu *c, uint64_t count)
+{
+	return count > atomic_load_explicit(&c->limit, memory_order_relaxed);
 }
 
 static inline const struct op *jump_to(struct vcpu *c, const struct op *o, uint64_t address)
 {
 	struct jump_entry *e = &c->jumps[jump_line(address)][jump_slot(address)];
+	uint64_t count = count_behind(c, o);
 
-	if (unlikely(e->addr != address || e->asid != c->fetch_asid || interruption_wanted(c)))
+	if (unlikely(e->addr != address || e->asid != c->fetch_asid || limit_reached(c, count)))
 		return jump_slow(c, o, address);
-	count_instructions(c, o);
+	atomic_store_explicit(&c->icount, count, memory_order_relaxed);
 	c->s.breaking_event = op_address(c, o);
 	c->page = address & PAGE_MASK;
 	return e->op;
@@ -581,9 +596,11 @@ static inline const struct op *jump_to(struct vcpu *c, const struct op *o, uint6
 
 static inline const struct op *jump_relative(struct vcpu *c, const struct op *o)
 {
-	if (unlikely(!o->chain || interruption_wanted(c)))
+	uint64_t count = count_behind(c, o);
+
+	if (unlikely(!o->chain || limit_reached(c, count)))
 		return chain_slow(c, o);
-	count_instructions(c, o);
+	atomic_store_explicit(&c->icount, count, memory_order_relaxed);
 	c->s.breaking_event = op_address(c, o);
 	c->chain_from = o;
 	return o->chain;
