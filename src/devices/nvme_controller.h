@@ -177,6 +177,7 @@ struct nvme_cq {
 	struct nvme_controller *controller;
 	struct nvme_cq_state state;
 	uint16_t id;
+	_Atomic bool open;	   /* as state.exists, for doorbells, which take no lock */
 	_Atomic uint32_t doorbell; /* the guest's head */
 	_Atomic bool work;         /* somebody rang: run the queue */
 	_Atomic bool full;         /* completions wait for room */

@@ -226,9 +226,9 @@ static void compare_done(struct block_request *block, int result)
 	status = end_status(r, result);
 	if (!status && !equals_memory(r))
 		status = FAIL(NVME_STATUS_COMPARE_FAILURE);
-	r->position += r->block.length;
-	r->block.offset += r->block.length;
-	if (!status && r->position < r->length) {
+	if (!status && r->position + r->block.length < r->length) {
+		r->position += r->block.length;
+		r->block.offset += r->block.length;
 		compare_chunk(r);
 		return;
 	}

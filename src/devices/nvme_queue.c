@@ -167,16 +167,11 @@ int nvme_cq_prepare(struct nvme_cq *cq)
 	return 0;
 }
 
-static void set_exists(bool *exists, bool value)
-{
-	/* Doorbells look without the lock. */
-	__atomic_store_n(exists, value, __ATOMIC_RELEASE);
-}
-
 void nvme_cq_open(struct nvme_cq *cq, uint64_t address, uint32_t size, bool interrupts,
 		  uint16_t vector)
 {
 	cq->state = (struct nvme_cq_state){
+		.exists = true,
 		.interrupts = interrupts,
 		.phase = true,
 		.vector = vector,
@@ -186,7 +181,7 @@ void nvme_cq_open(struct nvme_cq *cq, uint64_t address, uint32_t size, bool inte
 	atomic_store(&cq->doorbell, 0);
 	atomic_store(&cq->full, false);
 	cq->posted = false;
-	set_exists(&cq->state.exists, true);
+	atomic_store(&cq->open, true);
 }
 
 void nvme_sq_open(struct nvme_sq *sq, struct nvme_cq *cq, uint64_t address, uint32_t size)
@@ -219,7 +214,7 @@ void nvme_cq_close(struct nvme_cq *cq)
 {
 	while (cq->sqs)
 		nvme_sq_close(cq->sqs);
-	set_exists(&cq->state.exists, false);
+	atomic_store(&cq->open, false);
 	cq->state = (struct nvme_cq_state){ 0 };
 	cq->posted = false;
 	while (cq->done.first) {
@@ -488,7 +483,7 @@ void nvme_ring_cq(struct nvme_controller *c, unsigned id, uint32_t value)
 {
 	struct nvme_cq *cq = id < NVME_QUEUES ? &c->cq[id] : NULL;
 
-	if (!cq || !__atomic_load_n(&cq->state.exists, __ATOMIC_ACQUIRE)) {
+	if (!cq || !atomic_load(&cq->open)) {
 		ring_nothing(c);
 		return;
 	}
