@@ -52,6 +52,7 @@ struct dma_space {
 	bool bus_master;
 	uint64_t epoch;
 	struct dma_access in_flight; /* head of a ring */
+	struct dma_counters counters;
 
 	struct iotlb_page *pages; /* NULL until first opened */
 	bool pages_used;
@@ -104,6 +105,16 @@ void dma_space_free(struct dma_space *space)
 const struct dma_memory *dma_space_memory(const struct dma_space *space)
 {
 	return space->memory;
+}
+
+struct dma_counters dma_space_counters(struct dma_space *space)
+{
+	struct dma_counters counters;
+
+	pthread_mutex_lock(&space->lock);
+	counters = space->counters;
+	pthread_mutex_unlock(&space->lock);
+	return counters;
 }
 
 /* --- the IOTLB; all with the lock held ------------------------------------- */
@@ -192,14 +203,17 @@ static uint8_t *translate_page(struct dma_space *space, uint64_t iova,
 		fault->reason = space->ops->translate(space->opaque, page, direction, &t);
 		if (fault->reason)
 			goto failed;
-		if (!range_fits(t.absolute, t.size, space->memory->size)) {
-			/* The block may stick out of memory and this page not. */
-			absolute = t.absolute + (page - t.iova);
-			if (!range_fits(absolute, PAGE_SIZE, space->memory->size)) {
+		/* The block may stick out of memory and this page not. */
+		while (!range_fits(t.absolute, t.size, space->memory->size)) {
+			if (t.size <= PAGE_SIZE) {
 				fault->reason = space->ops->reason_addressing;
 				goto failed;
 			}
-			t = (struct dma_translation){ page, absolute, PAGE_SIZE, t.writable };
+			t.size /= 2;
+			if (page & t.size) {
+				t.iova += t.size;
+				t.absolute += t.size;
+			}
 		}
 		iotlb_add(space, &t);
 		block = &t;
@@ -487,6 +501,8 @@ int dma_read(struct dma_space *space, uint64_t iova, void *buffer, size_t length
 		copy_from_memory(to, pieces[i].host, pieces[i].length);
 		to += pieces[i].length;
 	}
+	if (count)
+		space->counters.read += length;
 	pthread_mutex_unlock(&space->lock);
 	if (count)
 		return 0;
@@ -515,6 +531,8 @@ int dma_write(struct dma_space *space, uint64_t iova, const void *buffer, size_t
 		copy_to_memory(pieces[i].host, from, pieces[i].length);
 		from += pieces[i].length;
 	}
+	if (count)
+		space->counters.written += length;
 	pthread_mutex_unlock(&space->lock);
 	for (unsigned i = 0; i < count; i++)
 		report_written(space, pieces[i].host, pieces[i].length);
@@ -566,6 +584,7 @@ int dma_access_begin(struct dma_space *space, struct dma_access *access,
 		     unsigned range_count, struct iovec *iov, unsigned iov_capacity)
 {
 	struct fault fault;
+	uint64_t length = 0;
 	int error = 0;
 
 	*access = (struct dma_access){
@@ -584,8 +603,13 @@ int dma_access_begin(struct dma_space *space, struct dma_access *access,
 	for (unsigned i = 0; i < range_count && !error; i++) {
 		if (ranges[i].length)
 			error = add_range(space, access, &ranges[i], iov, iov_capacity, &fault);
+		length += ranges[i].length;
 	}
 	if (!error) {
+		if (direction == DMA_TO_DEVICE)
+			space->counters.read += length;
+		else
+			space->counters.written += length;
 		access->epoch = space->epoch++;
 		access->next = &space->in_flight;
 		access->previous = space->in_flight.previous;

@@ -188,6 +188,12 @@ int dma_access_begin(struct dma_space *space, struct dma_access *access,
  */
 void dma_access_end(struct dma_access *access, uint64_t written);
 
+/* Bytes that went through so far, by direction as the device sees it. */
+struct dma_counters {
+	uint64_t read, written;
+};
+struct dma_counters dma_space_counters(struct dma_space *space);
+
 /* Guest memory as it is, for a device's owner; never NULL. */
 const struct dma_memory *dma_space_memory(const struct dma_space *space);
 

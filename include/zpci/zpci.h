@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libzpci: the zPCI architecture of IBM Z as a library.
+ *
+ * On Z, PCI functions are reached by instructions alone. There is no bus to
+ * scan and no memory to map: an operating system asks for the list of functions
+ * (CLP), gets for each a handle, enables it, and from then on loads and stores
+ * its registers (PCILG, PCISTG, PCISTB), tells the machine where its I/O
+ * translation tables and interrupt indicators are (MPCIFC), and says when it
+ * has changed the tables (RPCIT). This library is all of that, with no virtual
+ * machine attached. A VMM that embeds it
+ *
+ *   - hands over guest memory and three small sets of functions: what a vCPU
+ *     can do (struct zpci_vcpu_ops), where interruptions and events go
+ *     (struct zpci_machine_ops), and a function model for each device
+ *     (struct pci_function, see pci/pci.h);
+ *   - calls zpci_insn_…() when a guest executes one of the instructions, with
+ *     the operands decoded as the instruction format has them.
+ *
+ * Terms. A function has a function identifier (`fid`, 32 bits, names it for
+ * good, chosen by whoever configures the machine), may have a user-defined
+ * identifier (`uid`, 16 bits, what Linux makes its PCI domain number of), and a
+ * function handle (`fh`), which changes: bit 0 says that the function is
+ * enabled, bits 1 to 15 count the times that its slot was filled, bits 16 to 31
+ * are the number of the slot. Bits are numbered from the left.
+ *
+ * Threads. Instructions run on the threads of vCPUs, any number at once, also on
+ * one function. Loads, stores, DMA and interruptions take no lock that two
+ * functions share. All the rest may be called from any thread unless it says
+ * otherwise, but never from within one of the callbacks below.
+ *
+ * The architecture is not published in full. docs/zpci.md says of each answer
+ * given here where it comes from.
+ */
+#ifndef ZPCI_ZPCI_H
+#define ZPCI_ZPCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct zpci;
+struct pci_function;
+
+/* Program-interruption codes that the instructions raise themselves. */
+enum zpci_program {
+	ZPCI_PGM_OPERATION = 0x01,
+	ZPCI_PGM_PRIVILEGED_OPERATION = 0x02,
+	ZPCI_PGM_SPECIFICATION = 0x06,
+	ZPCI_PGM_OPERAND = 0x15,
+};
+
+/*
+ * What libzpci asks of the vCPU that executes an instruction; `vcpu` is what the
+ * zpci_insn_…() function was given. All are called on the caller's thread.
+ */
+struct zpci_vcpu_ops {
+	uint64_t (*gr)(void *vcpu, unsigned r);
+	void (*set_gr)(void *vcpu, unsigned r, uint64_t value);
+	void (*set_cc)(void *vcpu, unsigned cc);
+	bool (*problem_state)(void *vcpu);
+	/* Make a program interruption pending. Returns nonzero. */
+	int (*program)(void *vcpu, enum zpci_program code);
+	/*
+	 * Guest-virtual memory by effective address and access register. At
+	 * most 4096 bytes, possibly in two pages. 0, or nonzero when nothing
+	 * was transferred and an access exception is pending.
+	 */
+	int (*read)(void *vcpu, uint64_t address, unsigned ar, void *to, size_t length);
+	int (*write)(void *vcpu, uint64_t address, unsigned ar, const void *from, size_t length);
+	/*
+	 * The absolute address behind a guest-virtual one, for a fetch or a
+	 * store; it may lie outside guest memory. Result as above.
+	 */
+	int (*translate)(void *vcpu, uint64_t address, unsigned ar, bool write,
+			 uint64_t *absolute);
+};
+
+/* Operation controls of SIC that zpci_machine_ops.set_interruption_mode is given. */
+enum zpci_interruption_mode {
+	ZPCI_INTERRUPTION_ALL = 0,    /* every adapter interruption is presented */
+	ZPCI_INTERRUPTION_SINGLE = 1, /* after the next one, none until the mode is set again */
+};
+
+/*
+ * Where things go that the library does not do itself. Called from any thread,
+ * with a lock of one function held: they must not call back into the library.
+ */
+struct zpci_machine_ops {
+	/*
+	 * An adapter interruption for interruption subclass `isc`, floating.
+	 * Suppression by mode is the callee's. Indicators are already set.
+	 */
+	void (*adapter_interruption)(void *opaque, unsigned isc);
+	/*
+	 * SET INTERRUPTION CONTROLS for a subclass. NULL: the adapter-interruption
+	 * suppression facility (72) is not installed.
+	 */
+	void (*set_interruption_mode)(void *opaque, unsigned isc,
+				      enum zpci_interruption_mode mode);
+	/*
+	 * An event can be fetched with zpci_next_event(): the channel subsystem
+	 * makes a channel report (a machine check) of it. Called when the first
+	 * one is queued.
+	 */
+	void (*event_pending)(void *opaque);
+	/*
+	 * The guest has deconfigured the function `fid` after
+	 * zpci_request_unplug(): whoever asked can zpci_unplug() it now (from a
+	 * thread of its own, as always). May be NULL.
+	 */
+	void (*deconfigured)(void *opaque, uint32_t fid);
+	/* The guest's TOD clock. NULL: measurement blocks have no time. */
+	uint64_t (*tod)(void *opaque);
+	/*
+	 * A trace record, one line without its end: `event` names the kind
+	 * ("zpci_pcilg"), `text` is for a person. NULL: no time is spent on
+	 * tracing.
+	 */
+	void (*trace)(void *opaque, const char *event, const char *text);
+};
+
+/*
+ * Guest memory: absolute addresses [0, size), mapped at `base` in one piece.
+ * `written`, if not NULL, is told what libzpci or a device has stored.
+ */
+struct zpci_guest_memory {
+	uint8_t *base;
+	uint64_t size;
+	void (*written)(void *opaque, uint64_t absolute, uint64_t length);
+	void *opaque;
+};
+
+struct zpci_config {
+	struct zpci_guest_memory memory;
+	const struct zpci_vcpu_ops *vcpu;       /* kept */
+	const struct zpci_machine_ops *machine; /* kept */
+	void *opaque;                           /* for the machine's functions */
+	/* Announce that user-defined identifiers are unique, and see to it. */
+	bool uid_checking;
+};
+
+/* NULL when out of memory. */
+struct zpci *zpci_create(const struct zpci_config *config);
+
+/* Unplugs what is plugged. No vCPU may run. NULL is allowed. */
+void zpci_destroy(struct zpci *zpci);
+
+/* --- functions ------------------------------------------------------------- */
+
+#define ZPCI_FUNCTIONS_MAX 4096
+#define ZPCI_UTIL_STRING_SIZE 64
+
+/* What a function looks like. zpci_function_defaults() gives the usual. */
+struct zpci_function_config {
+	uint32_t fid;
+	uint16_t uid;             /* 0: none */
+	uint16_t pchid;           /* physical channel identifier */
+	uint16_t vfn;             /* virtual function number */
+	uint8_t pft;              /* function type: 0 not told, 5 ISM */
+	uint8_t pfip[4];          /* internal path, what SMC compares */
+	/* EBCDIC, not terminated; shown if has_util_string. */
+	bool has_util_string;
+	uint8_t util_string[ZPCI_UTIL_STRING_SIZE];
+
+	uint64_t sdma, edma;      /* first and last DMA address */
+	uint16_t interrupts;      /* how many vectors a guest may register, 1 to 2048 */
+	uint16_t store_block_max; /* bytes of PCISTB, a multiple of 8 from 16 to 4096 */
+	uint16_t update_interval; /* of the measurement block, milliseconds */
+	/* RPCIT is needed also after an invalid entry was made valid. */
+	bool refresh;
+	/* The guest may register translation off, and gets all memory at sdma. */
+	bool relaxed_translation;
+	/* PCISTB of any length and alignment within 4096 bytes (ISM). */
+	bool relaxed_store_block;
+	/* Start in the standby state instead of the disabled one. */
+	bool standby;
+};
+
+struct zpci_function_config zpci_function_defaults(uint32_t fid);
+
+/*
+ * Plug a function in. The library attaches to `f`; the caller keeps owning it and
+ * may free it after zpci_unplug() or zpci_destroy(). `announce` tells a running
+ * guest by an event. Returns 0, or a negative errno with a line for a person in
+ * `error` (if not NULL): -EEXIST fid or uid in use, -EINVAL a value out of range,
+ * -ENOSPC no slot or no group left, -EBUSY already attached, -ENOMEM.
+ */
+int zpci_plug(struct zpci *zpci, struct pci_function *f,
+	      const struct zpci_function_config *config, bool announce,
+	      char *error, size_t error_size);
+
+/*
+ * Ask the guest to give a function back (a deconfiguration request), which it
+ * answers by SCLP deconfigure: see zpci_machine_ops.deconfigured. A function in
+ * standby is reported at once. -ENOENT if there is none.
+ */
+int zpci_request_unplug(struct zpci *zpci, uint32_t fid);
+
+/*
+ * Take a function away, whatever the guest does with it: DMA and interruptions
+ * end, its handle becomes invalid, and the guest is told. When this returns the
+ * library does not refer to the pci_function any more. -ENOENT if there is none.
+ * Not on a vCPU's thread while that executes an instruction.
+ */
+int zpci_unplug(struct zpci *zpci, uint32_t fid);
+
+/* Is there a function with this fid (uid)? */
+bool zpci_fid_in_use(struct zpci *zpci, uint32_t fid);
+bool zpci_uid_in_use(struct zpci *zpci, uint16_t uid);
+
+/*
+ * Reset the set of functions, as a subsystem reset does: all are disabled or
+ * keep standby, nothing is registered, no event is pending. No vCPU may run.
+ */
+void zpci_reset(struct zpci *zpci);
+
+/* --- instructions ----------------------------------------------------------- */
+
+/*
+ * Execute an instruction for `vcpu`. Register numbers are those of the
+ * instruction's fields; `address` and `ar` are the effective address of the
+ * storage operand and the access register that goes with its base. Each sets the
+ * condition code and returns 0, or has made a program interruption pending and
+ * returns nonzero.
+ */
+
+/* CALL LOGICAL PROCESSOR, RRF: R1, R2, R3 (its leftmost bit selects an immediate
+ * command), M4 (the logical processor). */
+int zpci_insn_clp(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2, unsigned r3,
+		  unsigned m4);
+/* PCI LOAD, PCI STORE, RRE: R1, R2. */
+int zpci_insn_pcilg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_pcistg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
+/* PCI STORE BLOCK, RSY: R1, R3, D2(B2). */
+int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
+		     uint64_t address, unsigned ar);
+/* MODIFY PCI FUNCTION CONTROLS, STORE PCI FUNCTION CONTROLS, RXY: R1, D2(X2,B2). */
+int zpci_insn_mpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar);
+int zpci_insn_stpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar);
+/* REFRESH PCI TRANSLATIONS, RRE: R1, R2. */
+int zpci_insn_rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
+/* SET INTERRUPTION CONTROLS, RSY: R1, R3, D2(B2). */
+int zpci_insn_sic(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3, uint64_t address,
+		  unsigned ar);
+
+/* --- service processor and channel subsystem ---------------------------------- */
+
+/*
+ * SCLP configure and deconfigure I/O adapter for an adapter of type PCI function.
+ * The result is the SCLP response code.
+ */
+uint16_t zpci_sclp_configure(struct zpci *zpci, uint32_t fid);
+uint16_t zpci_sclp_deconfigure(struct zpci *zpci, uint32_t fid);
+
+#define ZPCI_CCDF_SIZE 32
+
+/*
+ * An event for CHSC store event information, notification type 2: the content
+ * code and the content-code dependent field, in guest byte order.
+ */
+struct zpci_event {
+	uint8_t content_code; /* 1 error, 2 availability */
+	uint8_t ccdf[ZPCI_CCDF_SIZE];
+};
+
+/* The oldest event, removed; false if there is none. */
+bool zpci_next_event(struct zpci *zpci, struct zpci_event *event);
+bool zpci_has_event(struct zpci *zpci);
+
+/*
+ * Bring the measurement blocks up to date whose interval has passed, `now_ms`
+ * being any clock in milliseconds that does not go back. Call it a few times a
+ * second.
+ */
+void zpci_update_measurements(struct zpci *zpci, uint64_t now_ms);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Functions: slots and handles, plugging, states and what moves between them.
+ *
+ *   reserved  --plug-->  standby  --SCLP configure-->  disabled
+ *   disabled  --CLP enable-->  enabled  --CLP disable-->  disabled
+ *   enabled   --a failed transfer-->  error
+ *   error     --MPCIFC reset block-->  blocked  --MPCIFC reset error-->  enabled
+ *   error     --MPCIFC reset error-->  enabled
+ *   any       --SCLP deconfigure-->  standby  --unplug-->  reserved
+ *
+ * Sources: the states and transitions as Linux (arch/s390/pci/pci_event.c,
+ * drivers/pci/hotplug/s390_pci_hpc.c) expects and QEMU (s390-pci-bus.h) names
+ * them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "zpci/internal.h"
+
+/* SCLP response codes. */
+#define SCLP_NORMAL_COMPLETION 0x0020
+#define SCLP_NO_ACTION_REQUIRED 0x0120
+#define SCLP_ADAPTER_RESERVED 0x05f0
+#define SCLP_ADAPTER_UNKNOWN 0x09f0
+
+struct zpci_function_config zpci_function_defaults(uint32_t fid)
+{
+	return (struct zpci_function_config){
+		.fid = fid,
+		.sdma = 0x100000000ull,
+		.edma = 0x1ffffffffffffffull,
+		.interrupts = 128,
+		.store_block_max = 128,
+		.update_interval = 4000,
+	};
+}
+
+/* --- looking functions up ------------------------------------------------------ */
+
+static struct zpci_function *enter(struct zpci_function *f)
+{
+	atomic_fetch_add(&f->users, 1);
+	return f;
+}
+
+void function_leave(struct zpci_function *f)
+{
+	atomic_fetch_sub(&f->users, 1);
+}
+
+static struct zpci_function *slot(struct zpci *zpci, uint32_t index)
+{
+	if (index >= ZPCI_FUNCTIONS_MAX)
+		return NULL;
+	return atomic_load_explicit(&zpci->slots[index], memory_order_acquire);
+}
+
+static struct zpci_function *enter_matching(struct zpci *zpci, uint32_t fh, uint32_t ignored)
+{
+	struct zpci_function *f = slot(zpci, fh & FH_INDEX_MASK);
+	uint32_t current;
+
+	if (!f)
+		return NULL;
+	/* Counted in before the handle is read: see internal.h. */
+	enter(f);
+	current = f->fh;
+	if (current && !((current ^ fh) & ~ignored))
+		return f;
+	function_leave(f);
+	return NULL;
+}
+
+struct zpci_function *function_enter(struct zpci *zpci, uint32_t fh)
+{
+	return enter_matching(zpci, fh, 0);
+}
+
+struct zpci_function *function_enter_any(struct zpci *zpci, uint32_t fh)
+{
+	return enter_matching(zpci, fh, FH_ENABLED);
+}
+
+struct zpci_function *function_enter_slot(struct zpci *zpci, unsigned index)
+{
+	struct zpci_function *f = slot(zpci, index);
+
+	if (!f)
+		return NULL;
+	enter(f);
+	if (f->fh)
+		return f;
+	function_leave(f);
+	return NULL;
+}
+
+struct zpci_function *function_enter_fid(struct zpci *zpci, uint32_t fid)
+{
+	struct zpci_function *found = NULL;
+
+	pthread_mutex_lock(&zpci->slots_lock);
+	for (unsigned i = 0; i < zpci->slots_used && !found; i++) {
+		struct zpci_function *f = function_enter_slot(zpci, i);
+
+		if (f && f->config.fid == fid)
+			found = f;
+		else if (f)
+			function_leave(f);
+	}
+	pthread_mutex_unlock(&zpci->slots_lock);
+	return found;
+}
+
+/* With slots_lock held. */
+static bool in_use(struct zpci *zpci, const uint32_t *fid, const uint16_t *uid)
+{
+	for (unsigned i = 0; i < zpci->slots_used; i++) {
+		struct zpci_function *f = slot(zpci, i);
+
+		if (f && f->fh && ((fid && f->config.fid == *fid) || (uid && f->config.uid == *uid)))
+			return true;
+	}
+	return false;
+}
+
+bool zpci_fid_in_use(struct zpci *zpci, uint32_t fid)
+{
+	bool used;
+
+	pthread_mutex_lock(&zpci->slots_lock);
+	used = in_use(zpci, &fid, NULL);
+	pthread_mutex_unlock(&zpci->slots_lock);
+	return used;
+}
+
+bool zpci_uid_in_use(struct zpci *zpci, uint16_t uid)
+{
+	bool used;
+
+	pthread_mutex_lock(&zpci->slots_lock);
+	used = in_use(zpci, NULL, &uid);
+	pthread_mutex_unlock(&zpci->slots_lock);
+	return used;
+}
+
+/* --- plugging ------------------------------------------------------------------- */
+
+static int check_config(const struct zpci_function_config *config, const char **what)
+{
+	if (config->sdma > config->edma || config->sdma & ~PAGE_MASK)
+		*what = "DMA addresses out of range";
+	else if (!config->interrupts || config->interrupts > PCI_MSIX_VECTORS_MAX)
+		*what = "number of interrupts out of range (1 to 2048)";
+	else if (config->store_block_max < 16 || config->store_block_max > PCI_BLOCK_MAX ||
+		 config->store_block_max % 8)
+		*what = "size of a store block out of range (16 to 4096, a multiple of 8)";
+	else
+		return 0;
+	return -EINVAL;
+}
+
+/*
+ * The group that describes such functions; the first one is 0xff, as on QEMU, and
+ * more are numbered downward. -1 when all are taken.
+ */
+static int find_group(struct zpci *zpci, const struct zpci_function_config *config)
+{
+	struct function_group wanted = {
+		.interrupts = config->interrupts,
+		.store_block_max = config->store_block_max,
+		.update_interval = config->update_interval,
+		.refresh = config->refresh,
+		.relaxed_translation = config->relaxed_translation,
+		.used = true,
+	};
+
+	for (int i = GROUPS - 1; i >= 0; i--) {
+		struct function_group *group = &zpci->groups[i];
+
+		if (!group->used)
+			*group = wanted;
+		if (group->interrupts == wanted.interrupts &&
+		    group->store_block_max == wanted.store_block_max &&
+		    group->update_interval == wanted.update_interval &&
+		    group->refresh == wanted.refresh &&
+		    group->relaxed_translation == wanted.relaxed_translation)
+			return i;
+	}
+	return -1;
+}
+
+/* A slot that is free, made if need be; NULL with the errno in `error`. */
+static struct zpci_function *free_slot(struct zpci *zpci, int *error)
+{
+	struct zpci_function *f;
+	unsigned i;
+
+	for (i = 0; i < zpci->slots_used; i++) {
+		f = slot(zpci, i);
+		if (!f->fh && !f->pci)
+			return f;
+	}
+	*error = -ENOSPC;
+	if (i == ZPCI_FUNCTIONS_MAX)
+		return NULL;
+	*error = -ENOMEM;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->zpci = zpci;
+	f->index = i;
+	f->state = FUNCTION_RESERVED;
+	pthread_mutex_init(&f->control, NULL);
+	pthread_mutex_init(&f->lock, NULL);
+	atomic_store_explicit(&zpci->slots[i], f, memory_order_release);
+	zpci->slots_used++;
+	return f;
+}
+
+/* Never 0 together with the index 0, which would make a handle of 0. */
+static uint32_t next_handle(struct zpci *zpci, uint32_t index)
+{
+	uint16_t *generation = &zpci->next_generation[index];
+
+	*generation = (*generation + 1) & FH_GENERATION_MASK;
+	if (!*generation)
+		*generation = 1;
+	return (uint32_t)*generation << FH_GENERATION_SHIFT | index;
+}
+
+static int plug(struct zpci *zpci, struct pci_function *pci,
+		const struct zpci_function_config *config, bool announce, const char **what)
+{
+	struct zpci_function *f;
+	int error, group;
+	uint32_t fh;
+
+	error = check_config(config, what);
+	if (error)
+		return error;
+	*what = "fid in use";
+	if (in_use(zpci, &config->fid, NULL))
+		return -EEXIST;
+	*what = "uid in use";
+	if (config->uid && in_use(zpci, NULL, &config->uid))
+		return -EEXIST;
+	*what = "no room for another function";
+	f = free_slot(zpci, &error);
+	if (!f)
+		return error;
+	group = find_group(zpci, config);
+	if (group < 0)
+		return -ENOSPC;
+	*what = "out of memory";
+	f->dma = dma_space_new(&zpci->memory, &ioat_dma_ops, f);
+	if (!f->dma)
+		return -ENOMEM;
+	f->config = *config;
+	f->pfgid = group;
+	f->pci = pci;
+	f->unplug_requested = false;
+	for (unsigned i = 0; i < FMB_COUNTERS; i++)
+		f->counters[i] = 0;
+	error = pci_function_attach(pci, f->dma, &interrupt_msi_ops, f);
+	if (error) {
+		*what = "the device is in use";
+		dma_space_free(f->dma);
+		f->dma = NULL;
+		f->pci = NULL;
+		return error;
+	}
+	f->state = config->standby ? FUNCTION_STANDBY : FUNCTION_DISABLED;
+	fh = next_handle(zpci, f->index);
+	f->fh = fh; /* from here on the guest can reach it */
+	TRACE(zpci, "zpci_plug", "fid=%#x fh=%08x %s", config->fid, fh, pci_function_name(pci));
+	if (announce)
+		event_availability(f, config->standby ? PEC_RESERVED_TO_STANDBY :
+						      PEC_TO_CONFIGURED, fh);
+	return 0;
+}
+
+int zpci_plug(struct zpci *zpci, struct pci_function *pci,
+	      const struct zpci_function_config *config, bool announce,
+	      char *error, size_t error_size)
+{
+	const char *what = "";
+	int rc;
+
+	pthread_mutex_lock(&zpci->slots_lock);
+	rc = plug(zpci, pci, config, announce, &what);
+	pthread_mutex_unlock(&zpci->slots_lock);
+	if (rc && error)
+		snprintf(error, error_size, "%s: fid %#x, uid %#x: %s", pci_function_name(pci),
+			 config->fid, config->uid, what);
+	return rc;
+}
+
+/* Wait until no instruction executes on it; they are short, or wait for DMA. */
+static void wait_for_users(struct zpci_function *f, unsigned own)
+{
+	const struct timespec pause = { 0, 20000 };
+
+	while (atomic_load(&f->users) > own)
+		nanosleep(&pause, NULL);
+}
+
+static void reach_standby(struct zpci_function *f)
+{
+	if (f->state == FUNCTION_STANDBY)
+		return;
+	function_disable(f);
+	pthread_mutex_lock(&f->lock);
+	f->state = FUNCTION_STANDBY;
+	pthread_mutex_unlock(&f->lock);
+}
+
+int zpci_unplug(struct zpci *zpci, uint32_t fid)
+{
+	struct zpci_function *f = function_enter_fid(zpci, fid);
+	bool configured;
+	uint32_t fh;
+
+	if (!f)
+		return -ENOENT;
+	pthread_mutex_lock(&f->control);
+	/* Somebody else may have been faster. */
+	fh = f->fh & ~FH_ENABLED;
+	if (!fh || f->config.fid != fid) {
+		pthread_mutex_unlock(&f->control);
+		function_leave(f);
+		return -ENOENT;
+	}
+	configured = f->state != FUNCTION_STANDBY;
+	reach_standby(f);
+	pthread_mutex_lock(&f->lock);
+	f->fh = 0;
+	f->state = FUNCTION_RESERVED;
+	pthread_mutex_unlock(&f->lock);
+	pthread_mutex_unlock(&f->control);
+
+	wait_for_users(f, 1);
+	TRACE(zpci, "zpci_unplug", "fid=%#x fh=%08x", fid, fh);
+	pci_function_detach(f->pci);
+	event_availability(f, configured ? PEC_CONFIGURED_TO_STANDBY : PEC_STANDBY_TO_RESERVED, fh);
+	/* The slot is free once `pci` is NULL, which the lock makes others see. */
+	pthread_mutex_lock(&zpci->slots_lock);
+	dma_space_free(f->dma);
+	f->dma = NULL;
+	f->pci = NULL;
+	function_leave(f);
+	pthread_mutex_unlock(&zpci->slots_lock);
+	return 0;
+}
+
+int zpci_request_unplug(struct zpci *zpci, uint32_t fid)
+{
+	struct zpci_function *f = function_enter_fid(zpci, fid);
+	bool standby;
+
+	if (!f)
+		return -ENOENT;
+	pthread_mutex_lock(&f->control);
+	standby = f->state == FUNCTION_STANDBY;
+	f->unplug_requested = true;
+	if (!standby)
+		event_availability(f, PEC_DECONFIGURE_REQUEST, f->fh);
+	pthread_mutex_unlock(&f->control);
+	function_leave(f);
+	if (standby && zpci->config.machine->deconfigured)
+		zpci->config.machine->deconfigured(zpci->config.opaque, fid);
+	return 0;
+}
+
+/* --- states ----------------------------------------------------------------------- */
+
+void function_update_dma(struct zpci_function *f)
+{
+	if (f->state == FUNCTION_ENABLED)
+		dma_space_open(f->dma);
+	else
+		dma_space_close(f->dma);
+}
+
+void function_enable(struct zpci_function *f)
+{
+	pthread_mutex_lock(&f->lock);
+	f->state = FUNCTION_ENABLED;
+	f->fh |= FH_ENABLED;
+	function_update_dma(f);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void function_disable(struct zpci_function *f)
+{
+	/* Nothing new begins; then the device stops and forgets; then what is left ends. */
+	pthread_mutex_lock(&f->lock);
+	f->fh &= ~FH_ENABLED;
+	f->state = FUNCTION_DISABLED;
+	f->route = (struct interrupt_route){ 0 };
+	function_update_dma(f);
+	pthread_mutex_unlock(&f->lock);
+
+	pci_function_reset(f->pci);
+	dma_space_drain(f->dma, UINT64_MAX);
+
+	pthread_mutex_lock(&f->lock);
+	f->ioat = (struct ioat){ 0 };
+	measurement_stop(f);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
+{
+	bool failed;
+
+	pthread_mutex_lock(&f->lock);
+	failed = f->state == FUNCTION_ENABLED;
+	if (failed) {
+		f->state = FUNCTION_ERROR;
+		function_update_dma(f);
+	}
+	pthread_mutex_unlock(&f->lock);
+	if (failed)
+		event_error(f, pec, address);
+}
+
+void zpci_reset(struct zpci *zpci)
+{
+	for (unsigned i = 0; i < ZPCI_FUNCTIONS_MAX; i++) {
+		struct zpci_function *f = function_enter_slot(zpci, i);
+
+		if (!f)
+			continue;
+		pthread_mutex_lock(&f->control);
+		if (f->state != FUNCTION_STANDBY)
+			function_disable(f);
+		pthread_mutex_unlock(&f->control);
+		function_leave(f);
+	}
+	event_drop_all(zpci);
+}
+
+/* --- service processor ------------------------------------------------------------- */
+
+uint16_t zpci_sclp_configure(struct zpci *zpci, uint32_t fid)
+{
+	struct zpci_function *f = function_enter_fid(zpci, fid);
+	uint16_t response;
+
+	if (!f)
+		return SCLP_ADAPTER_UNKNOWN;
+	pthread_mutex_lock(&f->control);
+	pthread_mutex_lock(&f->lock);
+	switch (function_state(f)) {
+	case FUNCTION_RESERVED:
+		response = SCLP_ADAPTER_RESERVED;
+		break;
+	case FUNCTION_STANDBY:
+		f->state = FUNCTION_DISABLED;
+		response = SCLP_NORMAL_COMPLETION;
+		break;
+	default:
+		response = SCLP_NO_ACTION_REQUIRED;
+	}
+	pthread_mutex_unlock(&f->lock);
+	pthread_mutex_unlock(&f->control);
+	function_leave(f);
+	TRACE(zpci, "zpci_sclp_configure", "fid=%#x response=%04x", fid, response);
+	return response;
+}
+
+uint16_t zpci_sclp_deconfigure(struct zpci *zpci, uint32_t fid)
+{
+	struct zpci_function *f = function_enter_fid(zpci, fid);
+	bool unplug = false;
+	uint16_t response;
+
+	if (!f)
+		return SCLP_ADAPTER_UNKNOWN;
+	pthread_mutex_lock(&f->control);
+	switch (function_state(f)) {
+	case FUNCTION_RESERVED:
+		response = SCLP_ADAPTER_RESERVED;
+		break;
+	case FUNCTION_STANDBY:
+		response = SCLP_NO_ACTION_REQUIRED;
+		break;
+	default:
+		reach_standby(f);
+		unplug = f->unplug_requested;
+		response = SCLP_NORMAL_COMPLETION;
+	}
+	pthread_mutex_unlock(&f->control);
+	function_leave(f);
+	TRACE(zpci, "zpci_sclp_deconfigure", "fid=%#x response=%04x", fid, response);
+	if (unplug && zpci->config.machine->deconfigured)
+		zpci->config.machine->deconfigured(zpci->config.opaque, fid);
+	return response;
+}

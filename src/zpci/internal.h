@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of libzpci share.
+ *
+ * A slot, once filled, keeps its struct zpci_function until the whole library is
+ * destroyed, so that a handle can be looked up without a lock: take the
+ * pointer from the slot, count yourself in, and only then compare the handle.
+ * Whoever takes the device away first makes the handle invalid and then waits
+ * until nobody is counted in.
+ *
+ * Each function has two locks. `control` serializes the instructions that change
+ * its state and may be held while DMA drains or the device resets. `lock` guards
+ * the state itself and is held for moments; the device's own threads take it,
+ * when a transfer fails and when a message arrives. A thread that holds `lock`
+ * waits for nothing. Order: control, lock, the DMA space's own, events.
+ */
+#ifndef ZPCI_INTERNAL_H
+#define ZPCI_INTERNAL_H
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/byteorder.h"
+#include "base/util.h"
+#include "dma/dma.h"
+#include "pci/pci.h"
+#include "zpci/zpci.h"
+
+/* Function handles; see zpci.h. */
+#define FH_ENABLED 0x80000000u
+#define FH_GENERATION_SHIFT 16
+#define FH_GENERATION_MASK 0x7fffu
+#define FH_INDEX_MASK 0x0000ffffu
+
+#define MSI_ADDRESS 0xfe00000000000000ull
+/* Bits of the address of a message that name a CPU, for directed delivery. */
+#define MSI_ADDRESS_CPU 0xffff00ull
+
+/*
+ * States of a function, as Linux and QEMU name them. Error: loads, stores, DMA
+ * and interruptions are blocked. Blocked: loads and stores are possible again.
+ */
+enum function_state {
+	FUNCTION_RESERVED,
+	FUNCTION_STANDBY,
+	FUNCTION_DISABLED,
+	FUNCTION_ENABLED,
+	FUNCTION_BLOCKED,
+	FUNCTION_ERROR,
+	FUNCTION_PERMANENT_ERROR,
+};
+
+/* Status codes of the instructions; bits 32-39 of the register with the handle. */
+enum {
+	STATUS_RESOURCES_NOT_AVAILABLE = 4,
+	STATUS_FUNCTION_IN_ERROR = 8,
+	STATUS_BLOCKED = 12,
+	STATUS_INSUFFICIENT_RESOURCES = 16,
+	STATUS_INVALID_ADDRESS_SPACE = 20,
+	STATUS_SEQUENCE = 24,
+	STATUS_INVALID_DMA_SPACE = 28,
+	STATUS_ERROR_RECOVERY = 40,
+};
+
+/* PCI event codes of error events (first group) and availability events. */
+enum pci_event_code {
+	PEC_INVALID_ADDRESS_SPACE = 0x0001,
+	PEC_OUT_OF_RANGE = 0x0002,
+	PEC_TRANSLATION_PROTECTION = 0x0004,
+	PEC_ADDRESSING = 0x0005,
+	PEC_INVALID_TABLE_ENTRY = 0x0007,
+	PEC_TABLE_LENGTH = 0x0008,
+	PEC_TABLE_TYPE = 0x0009,
+	PEC_NO_MSI = 0x0010,
+	PEC_INVALID_VECTOR = 0x0011,
+	PEC_FMB_ADDRESS = 0x002a,
+	PEC_FMB_PROTECTION = 0x002c,
+	PEC_PERMANENT_ERROR = 0x003b,
+
+	PEC_TO_CONFIGURED = 0x0301,
+	PEC_RESERVED_TO_STANDBY = 0x0302,
+	PEC_DECONFIGURE_REQUEST = 0x0303,
+	PEC_CONFIGURED_TO_STANDBY = 0x0304,
+	PEC_STANDBY_TO_RESERVED = 0x0308,
+};
+
+/* I/O address translation as registered by MPCIFC. */
+struct ioat {
+	bool registered;
+	uint64_t pba, pal; /* first and last byte that may be translated */
+	uint64_t iota;     /* designation of the table */
+};
+
+/* Where the messages of a function go, as registered by MPCIFC. */
+struct interrupt_route {
+	bool registered;
+	bool summary;      /* there is a summary bit */
+	uint8_t isc;
+	uint8_t aibvo;     /* offset of the first vector's bit, 0 to 63 */
+	uint8_t aisbo;
+	uint16_t noi;      /* number of vectors */
+	uint64_t aibv, aisb; /* guest-absolute addresses */
+};
+
+enum { FMB_LOADS, FMB_STORES, FMB_STORE_BLOCKS, FMB_REFRESHES, FMB_COUNTERS };
+
+struct measurement {
+	uint64_t address;  /* of the block, guest-absolute; 0: off */
+	uint64_t next_ms;
+	uint32_t samples;
+	uint64_t since[FMB_COUNTERS]; /* the counters when it was switched on */
+};
+
+/* What functions of the same kind have in common: CLP query function group. */
+struct function_group {
+	uint16_t interrupts;
+	uint16_t store_block_max;
+	uint16_t update_interval;
+	bool refresh;
+	bool relaxed_translation;
+	bool used;
+};
+
+struct zpci_function {
+	struct zpci *zpci;
+	uint32_t index;
+	atomic_uint users; /* instructions that are executing */
+
+	/* The identity; set while the handle is invalid. */
+	struct zpci_function_config config;
+	uint8_t pfgid;
+	struct pci_function *pci;
+	struct dma_space *dma;
+
+	pthread_mutex_t control;
+	pthread_mutex_t lock;
+	_Atomic uint32_t fh;   /* the valid handle; 0: none */
+	_Atomic uint8_t state; /* enum function_state; changes with `lock` held */
+	struct ioat ioat;      /* changes with both locks held, and DMA closed */
+	struct interrupt_route route;
+	struct measurement measurement;
+	bool unplug_requested;
+
+	_Atomic uint64_t counters[FMB_COUNTERS];
+};
+
+#define EVENTS_MAX 1024
+
+struct event_queue {
+	pthread_mutex_t lock;
+	unsigned first, count;
+	struct zpci_event ring[EVENTS_MAX];
+};
+
+#define GROUPS 256
+
+struct zpci {
+	struct zpci_config config;
+	struct dma_memory memory;
+	pthread_mutex_t slots_lock; /* plugging, unplugging, and who lists */
+	struct zpci_function *_Atomic slots[ZPCI_FUNCTIONS_MAX];
+	unsigned slots_used; /* all higher ones are NULL */
+	uint16_t next_generation[ZPCI_FUNCTIONS_MAX];
+	struct function_group groups[GROUPS];
+	struct event_queue events;
+};
+
+/* --- how an instruction ends -------------------------------------------------- */
+
+enum outcome_kind {
+	OUTCOME_CC,
+	OUTCOME_STATUS,  /* condition code 1 and a status code */
+	OUTCOME_PROGRAM,
+	OUTCOME_ACCESS,  /* an access exception is pending already */
+};
+
+struct outcome {
+	uint8_t kind;
+	uint8_t value; /* condition code, status code, interruption code */
+};
+
+static inline struct outcome outcome_cc(unsigned cc)
+{
+	return (struct outcome){ OUTCOME_CC, cc };
+}
+
+static inline struct outcome outcome_status(unsigned status)
+{
+	return (struct outcome){ OUTCOME_STATUS, status };
+}
+
+static inline struct outcome outcome_program(enum zpci_program code)
+{
+	return (struct outcome){ OUTCOME_PROGRAM, code };
+}
+
+static inline struct outcome outcome_access(void)
+{
+	return (struct outcome){ OUTCOME_ACCESS, 0 };
+}
+
+#define CC_INVALID_HANDLE 3
+
+/*
+ * Make it so: condition code, status code in bits 32-39 of GR `r`, interruption.
+ * The result is that of the instruction function.
+ */
+int insn_finish(struct zpci *zpci, void *vcpu, struct outcome outcome, unsigned r);
+
+static inline bool insn_problem_state(struct zpci *zpci, void *vcpu)
+{
+	return zpci->config.vcpu->problem_state(vcpu);
+}
+
+static inline uint64_t insn_gr(struct zpci *zpci, void *vcpu, unsigned r)
+{
+	return zpci->config.vcpu->gr(vcpu, r);
+}
+
+/*
+ * Trace one instruction or happening; the arguments are not evaluated unless
+ * somebody listens. TRACE_INSN appends how the instruction ended.
+ */
+#define TRACE(zpci, event, ...)                                                  \
+	do {                                                                     \
+		if (unlikely((zpci)->config.machine->trace != NULL))             \
+			trace_record(zpci, event, NULL, __VA_ARGS__);            \
+	} while (0)
+#define TRACE_INSN(zpci, event, outcome, ...)                                    \
+	do {                                                                     \
+		if (unlikely((zpci)->config.machine->trace != NULL))             \
+			trace_record(zpci, event, &(outcome), __VA_ARGS__);      \
+	} while (0)
+
+void trace_record(struct zpci *zpci, const char *event, const struct outcome *outcome,
+		  const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* --- guest memory --------------------------------------------------------------- */
+
+static inline bool memory_contains(const struct zpci *zpci, uint64_t absolute, uint64_t length)
+{
+	return range_fits(absolute, length, zpci->memory.size);
+}
+
+void memory_written(struct zpci *zpci, uint64_t absolute, uint64_t length);
+
+/* --- functions -------------------------------------------------------------------- */
+
+/*
+ * The function that a handle names, counted in; NULL if the handle is not valid
+ * now. function_enter_any() ignores the enabled bit of the handle.
+ */
+struct zpci_function *function_enter(struct zpci *zpci, uint32_t fh);
+struct zpci_function *function_enter_any(struct zpci *zpci, uint32_t fh);
+void function_leave(struct zpci_function *f);
+
+/* The function in a slot, counted in, if it is plugged (not reserved). */
+struct zpci_function *function_enter_slot(struct zpci *zpci, unsigned index);
+struct zpci_function *function_enter_fid(struct zpci *zpci, uint32_t fid);
+
+static inline enum function_state function_state(const struct zpci_function *f)
+{
+	return atomic_load_explicit(&f->state, memory_order_relaxed);
+}
+
+/* With `control` held: */
+void function_enable(struct zpci_function *f);
+void function_disable(struct zpci_function *f);
+
+/*
+ * Put an enabled function into the error state and report it. Any thread, no
+ * lock held. Without effect in another state.
+ */
+void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
+
+/* Let DMA through or not, as state demands. With `lock` held. */
+void function_update_dma(struct zpci_function *f);
+
+/* --- the rest, by file --------------------------------------------------------------- */
+
+extern const struct dma_space_ops ioat_dma_ops;
+/* What can be said of a designation; 0 or a negative errno. */
+int ioat_check(const struct zpci_function *f, const struct ioat *ioat);
+/* A PCI event code, or 0 with the answer. */
+int ioat_walk(const struct dma_memory *memory, uint64_t iota, uint64_t iova,
+	      struct dma_translation *translation);
+/* How designation types are announced in CLP query function group. */
+uint8_t ioat_designation_mask(void);
+
+extern const struct pci_msi_ops interrupt_msi_ops;
+/* The indicators lie in memory and the numbers are within the group's. */
+bool interrupt_route_valid(const struct zpci_function *f, const struct interrupt_route *route);
+
+void event_error(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
+void event_availability(struct zpci_function *f, enum pci_event_code pec, uint32_t fh);
+void event_drop_all(struct zpci *zpci);
+
+void measurement_start(struct zpci_function *f, uint64_t address);
+void measurement_stop(struct zpci_function *f);
+
+static inline void measurement_count(struct zpci_function *f, unsigned counter)
+{
+	atomic_fetch_add_explicit(&f->counters[counter], 1, memory_order_relaxed);
+}
+
+#endif

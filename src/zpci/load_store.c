@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PCI LOAD, PCI STORE, PCI STORE BLOCK: registers of a function, and its
+ * configuration space, by handle, address space and offset.
+ *
+ * A register's bytes stand in a general register's rightmost bytes in the order
+ * of their addresses; that is what a big-endian machine calls a value read from a
+ * little-endian device without swapping. The function model speaks in values of
+ * little-endian registers, so the bytes turn around here.
+ *
+ * This is the hot road: no lock, no allocation, one counter up and down.
+ *
+ * Sources: Linux, arch/s390/pci/pci_insn.c and pci_io.h; QEMU,
+ * hw/s390x/s390-pci-inst.c.
+ */
+#include "zpci/internal.h"
+
+#define ADDRESS_SPACE_CONFIG 15
+
+/* The second operand of a load or store, and what a block store has likewise. */
+struct place {
+	uint32_t fh;
+	unsigned address_space;
+	unsigned length;
+	uint64_t offset;
+};
+
+static struct place place_of(uint64_t request, uint64_t offset, unsigned length_mask)
+{
+	return (struct place){
+		.fh = request >> 32,
+		.address_space = request >> 16 & 0xf,
+		.length = request & length_mask,
+		.offset = offset,
+	};
+}
+
+static uint64_t swap(uint64_t value, unsigned length)
+{
+	return __builtin_bswap64(value) >> (64 - 8 * length);
+}
+
+/*
+ * Find the function and see whether its state allows an access. On success the
+ * result is OUTCOME_CC 0 and the function is counted in.
+ */
+static struct outcome enter(struct zpci *zpci, uint32_t fh, struct zpci_function **f)
+{
+	if (!(fh & FH_ENABLED))
+		return outcome_cc(CC_INVALID_HANDLE);
+	*f = function_enter(zpci, fh);
+	if (!*f)
+		return outcome_cc(CC_INVALID_HANDLE);
+	switch (function_state(*f)) {
+	case FUNCTION_ENABLED:
+	case FUNCTION_BLOCKED:
+		return outcome_cc(0);
+	default:
+		function_leave(*f);
+		return outcome_status(STATUS_BLOCKED);
+	}
+}
+
+static bool entered(struct outcome outcome)
+{
+	return outcome.kind == OUTCOME_CC && outcome.value == 0;
+}
+
+/* Config space: 1, 2 or 4 bytes within a word. */
+static bool config_place_valid(const struct place *place)
+{
+	return place->length && place->length != 3 &&
+	       place->length <= 4 - (place->offset & 3) &&
+	       range_fits(place->offset, place->length, PCI_CONFIG_SIZE);
+}
+
+/* A BAR: 1 to 8 bytes within a doubleword; the function model knows its end. */
+static bool bar_place_valid(const struct place *place)
+{
+	return place->length && place->length <= 8 - (place->offset & 7);
+}
+
+/* Config accesses that are not aligned are two. The model wants them aligned. */
+static uint32_t config_read(struct pci_function *pci, const struct place *place)
+{
+	uint32_t value = 0;
+
+	if (place->offset % place->length == 0)
+		return pci_function_config_read(pci, place->offset, place->length);
+	for (unsigned i = 0; i < place->length; i++)
+		value |= pci_function_config_read(pci, place->offset + i, 1) << 8 * i;
+	return value;
+}
+
+static void config_write(struct pci_function *pci, const struct place *place, uint32_t value)
+{
+	if (place->offset % place->length == 0) {
+		pci_function_config_write(pci, place->offset, place->length, value);
+		return;
+	}
+	for (unsigned i = 0; i < place->length; i++)
+		pci_function_config_write(pci, place->offset + i, 1, value >> 8 * i & 0xff);
+}
+
+static struct outcome load_from(struct zpci_function *f, const struct place *place,
+				uint64_t *data)
+{
+	uint64_t value;
+
+	if (place->address_space < PCI_BAR_COUNT) {
+		if (!bar_place_valid(place) ||
+		    pci_function_bar_read(f->pci, place->address_space, place->offset,
+					  place->length, &value))
+			return outcome_program(ZPCI_PGM_OPERAND);
+	} else if (place->address_space == ADDRESS_SPACE_CONFIG) {
+		if (!config_place_valid(place))
+			return outcome_program(ZPCI_PGM_OPERAND);
+		value = config_read(f->pci, place);
+	} else {
+		return outcome_status(STATUS_INVALID_ADDRESS_SPACE);
+	}
+	*data = swap(value, place->length);
+	measurement_count(f, FMB_LOADS);
+	return outcome_cc(0);
+}
+
+static struct outcome store_to(struct zpci_function *f, const struct place *place, uint64_t data)
+{
+	if (place->address_space < PCI_BAR_COUNT) {
+		if (!bar_place_valid(place) ||
+		    pci_function_bar_write(f->pci, place->address_space, place->offset,
+					   place->length, swap(data, place->length)))
+			return outcome_program(ZPCI_PGM_OPERAND);
+	} else if (place->address_space == ADDRESS_SPACE_CONFIG) {
+		if (!config_place_valid(place))
+			return outcome_program(ZPCI_PGM_OPERAND);
+		config_write(f->pci, place, swap(data, place->length));
+	} else {
+		return outcome_status(STATUS_INVALID_ADDRESS_SPACE);
+	}
+	measurement_count(f, FMB_STORES);
+	return outcome_cc(0);
+}
+
+static struct outcome pcilg(struct zpci *zpci, void *vcpu, const struct place *place, unsigned r2,
+			    uint64_t *data)
+{
+	struct zpci_function *f;
+	struct outcome outcome;
+
+	if (insn_problem_state(zpci, vcpu))
+		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
+	if (r2 & 1)
+		return outcome_program(ZPCI_PGM_SPECIFICATION);
+	outcome = enter(zpci, place->fh, &f);
+	if (!entered(outcome))
+		return outcome;
+	outcome = load_from(f, place, data);
+	function_leave(f);
+	return outcome;
+}
+
+int zpci_insn_pcilg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
+{
+	struct place place = place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), 0xf);
+	uint64_t data = 0;
+	struct outcome outcome = pcilg(zpci, vcpu, &place, r2, &data);
+
+	if (entered(outcome))
+		zpci->config.vcpu->set_gr(vcpu, r1, data);
+	TRACE_INSN(zpci, "zpci_pcilg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",
+		   place.fh, place.address_space, (unsigned long long)place.offset, place.length,
+		   (unsigned long long)data);
+	return insn_finish(zpci, vcpu, outcome, r2);
+}
+
+static struct outcome pcistg(struct zpci *zpci, void *vcpu, const struct place *place,
+			     unsigned r2, uint64_t data)
+{
+	struct zpci_function *f;
+	struct outcome outcome;
+
+	if (insn_problem_state(zpci, vcpu))
+		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
+	if (r2 & 1)
+		return outcome_program(ZPCI_PGM_SPECIFICATION);
+	outcome = enter(zpci, place->fh, &f);
+	if (!entered(outcome))
+		return outcome;
+	outcome = store_to(f, place, data);
+	function_leave(f);
+	return outcome;
+}
+
+int zpci_insn_pcistg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
+{
+	struct place place = place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), 0xf);
+	uint64_t data = insn_gr(zpci, vcpu, r1);
+	struct outcome outcome = pcistg(zpci, vcpu, &place, r2, data);
+
+	TRACE_INSN(zpci, "zpci_pcistg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",
+		   place.fh, place.address_space, (unsigned long long)place.offset, place.length,
+		   (unsigned long long)data);
+	return insn_finish(zpci, vcpu, outcome, r2);
+}
+
+/* --- PCI STORE BLOCK ------------------------------------------------------------------ */
+
+/* Neither the store nor its source may be anything but whole, aligned doublewords. */
+static bool block_valid(const struct zpci_function *f, const struct place *place,
+			uint64_t address)
+{
+	if ((place->offset & 0xfff) + place->length > PCI_BLOCK_MAX)
+		return false;
+	if (f->config.relaxed_store_block)
+		return place->length > 0 && place->length <= f->config.store_block_max;
+	return place->offset % 8 == 0 && place->length > 8 && place->length % 8 == 0 &&
+	       place->length <= f->config.store_block_max && address % 8 == 0;
+}
+
+static struct outcome store_block(struct zpci_function *f, void *vcpu, const struct place *place,
+				  uint64_t address, unsigned ar)
+{
+	struct zpci *zpci = f->zpci;
+	uint8_t data[PCI_BLOCK_MAX];
+
+	if (place->address_space >= PCI_BAR_COUNT)
+		return outcome_status(STATUS_INVALID_ADDRESS_SPACE);
+	if (!block_valid(f, place, address))
+		return outcome_program(ZPCI_PGM_SPECIFICATION);
+	if (!range_fits(place->offset, place->length,
+			pci_function_bar_size(f->pci, place->address_space)))
+		return outcome_program(ZPCI_PGM_OPERAND);
+	if (zpci->config.vcpu->read(vcpu, address, ar, data, place->length))
+		return outcome_access();
+	if (pci_function_bar_write_block(f->pci, place->address_space, place->offset, data,
+					 place->length))
+		return outcome_program(ZPCI_PGM_OPERAND);
+	measurement_count(f, FMB_STORE_BLOCKS);
+	return outcome_cc(0);
+}
+
+static struct outcome pcistb(struct zpci *zpci, void *vcpu, const struct place *place,
+			     uint64_t address, unsigned ar)
+{
+	struct zpci_function *f;
+	struct outcome outcome;
+
+	if (insn_problem_state(zpci, vcpu))
+		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
+	outcome = enter(zpci, place->fh, &f);
+	if (!entered(outcome))
+		return outcome;
+	outcome = store_block(f, vcpu, place, address, ar);
+	function_leave(f);
+	return outcome;
+}
+
+int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
+		     uint64_t address, unsigned ar)
+{
+	struct place place = place_of(insn_gr(zpci, vcpu, r1), insn_gr(zpci, vcpu, r3), 0x1fff);
+	struct outcome outcome = pcistb(zpci, vcpu, &place, address, ar);
+
+	TRACE_INSN(zpci, "zpci_pcistb", outcome, "fh=%08x as=%u offset=%#llx length=%u from=%#llx",
+		   place.fh, place.address_space, (unsigned long long)place.offset, place.length,
+		   (unsigned long long)address);
+	return insn_finish(zpci, vcpu, outcome, r1);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library as a whole: its life, how instructions end, traces, the mark on
+ * guest memory that was stored to.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "zpci/internal.h"
+
+struct zpci *zpci_create(const struct zpci_config *config)
+{
+	struct zpci *zpci = calloc(1, sizeof(*zpci));
+
+	if (!zpci)
+		return NULL;
+	zpci->config = *config;
+	zpci->memory = (struct dma_memory){
+		.base = config->memory.base,
+		.size = config->memory.size,
+		.written = config->memory.written,
+		.opaque = config->memory.opaque,
+	};
+	pthread_mutex_init(&zpci->slots_lock, NULL);
+	pthread_mutex_init(&zpci->events.lock, NULL);
+	return zpci;
+}
+
+/* For the time of destruction, when nobody is there to be told. */
+static const struct zpci_machine_ops nobody;
+
+void zpci_destroy(struct zpci *zpci)
+{
+	if (!zpci)
+		return;
+	zpci->config.machine = &nobody;
+	for (unsigned i = 0; i < zpci->slots_used; i++) {
+		struct zpci_function *f = zpci->slots[i];
+
+		if (!f)
+			continue;
+		if (f->state != FUNCTION_RESERVED)
+			zpci_unplug(zpci, f->config.fid);
+		pthread_mutex_destroy(&f->control);
+		pthread_mutex_destroy(&f->lock);
+		free(f);
+	}
+	pthread_mutex_destroy(&zpci->events.lock);
+	pthread_mutex_destroy(&zpci->slots_lock);
+	free(zpci);
+}
+
+/* The status code's place in the register that held the handle. */
+#define STATUS_SHIFT 24
+#define STATUS_MASK (0xffull << STATUS_SHIFT)
+
+int insn_finish(struct zpci *zpci, void *vcpu, struct outcome outcome, unsigned r)
+{
+	const struct zpci_vcpu_ops *ops = zpci->config.vcpu;
+
+	switch (outcome.kind) {
+	case OUTCOME_CC:
+		ops->set_cc(vcpu, outcome.value);
+		return 0;
+	case OUTCOME_STATUS:
+		ops->set_gr(vcpu, r, (ops->gr(vcpu, r) & ~STATUS_MASK) |
+				     (uint64_t)outcome.value << STATUS_SHIFT);
+		ops->set_cc(vcpu, 1);
+		return 0;
+	case OUTCOME_PROGRAM:
+		return ops->program(vcpu, outcome.value);
+	default:
+		return -1;
+	}
+}
+
+void trace_record(struct zpci *zpci, const char *event, const struct outcome *outcome,
+		  const char *format, ...)
+{
+	char text[256];
+	size_t used;
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	used = n < 0 ? 0 : MIN((size_t)n, sizeof(text) - 1);
+	if (outcome) {
+		char *end = text + used;
+		size_t left = sizeof(text) - used;
+
+		switch (outcome->kind) {
+		case OUTCOME_CC:
+			snprintf(end, left, " cc=%u", outcome->value);
+			break;
+		case OUTCOME_STATUS:
+			snprintf(end, left, " cc=1 status=%u", outcome->value);
+			break;
+		case OUTCOME_PROGRAM:
+			snprintf(end, left, " program=%#x", outcome->value);
+			break;
+		case OUTCOME_ACCESS:
+			snprintf(end, left, " access exception");
+			break;
+		}
+	}
+	zpci->config.machine->trace(zpci->config.opaque, event, text);
+}
+
+void memory_written(struct zpci *zpci, uint64_t absolute, uint64_t length)
+{
+	if (zpci->memory.written)
+		zpci->memory.written(zpci->memory.opaque, absolute, length);
+}
