@@ -44,11 +44,14 @@ static const uint16_t facilities_1_0[] = {
 	40, /* load program parameter */
 	41, /* floating-point support enhancement */
 	45, /* distinct operands, high word, population count, interlocked access, load/store on condition */
-	49, /* miscellaneous instruction extensions 1 */
+	51, /* local TLB clearing */
+	52, /* interlocked access 2 */
 	69, /* zPCI */
 	71, /* zPCI adapter event notification */
 	72, /* adapter-interruption suppression */
+	75, /* access-exception fetch/store indication */
 	78, /* enhanced DAT 2 */
+	138, /* configuration z/Architecture mode: there is no other */
 };
 
 static const struct machine_version versions[] = {

@@ -123,7 +123,8 @@ static const struct op *find_code(struct vcpu *c, uint64_t address)
 	const struct tlb_entry *e = &c->tlb[(address >> PAGE_SHIFT) % TLB_ENTRIES];
 	const struct op *op;
 
-	if (j->addr == address && j->asid == c->fetch_asid)
+	if (j->addr == address && j->asid == c->fetch_asid &&
+	    __atomic_load_n(&j->op->fn, __ATOMIC_RELAXED) != insn_stale)
 		return j->op;
 	if (e->tag_read != ((address & PAGE_MASK) | c->fetch_asid) || (address & 1))
 		return NULL;
