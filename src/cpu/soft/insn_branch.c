@@ -371,8 +371,9 @@ op_fn insn_tm, insn_tm_bit, insn_tmhh, insn_tmhh_bit, insn_tmhl, insn_tmhl_bit, 
 
 #define SHIFTS(row) row(sll) row(srl) row(sra) row(sllk) row(srlk) row(srak) row(sllg) \
 	row(srlg) row(srag) row(rll) row(rllg)
-#define INDEXED(row) row(l) row(lg) row(lgf) row(llgf) row(llgc) row(llc) row(la) row(st) \
-	row(stg) row(stc)
+#define INDEXED(row) row(l) row(lg) row(lgf) row(llgf) row(llgc) row(llc) row(llgh) row(la) \
+	row(st) row(stg) row(stc) row(sth) row(ag) row(alg) row(alcg) row(ng) row(ltg) row(cg) \
+	row(clg)
 
 #define DECLARE_SHIFT(name) op_fn insn_##name, insn_##name##_by;
 #define DECLARE_INDEXED(name) op_fn insn_##name, insn_##name##_base;

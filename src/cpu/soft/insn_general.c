@@ -16,6 +16,8 @@
  *
  * Source: Principles of Operation (SA22-7832), chapter 7 "General Instructions".
  */
+#include <assert.h>
+
 #include "cpu/soft/soft.h"
 
 /* ---- Operands, by the field that designates them ---- */
@@ -33,27 +35,9 @@
 /* Sign-extended right halves */
 #define SW2 ((int64_t)(int32_t)W2)
 
-/* Storage with an index (RX, RXY) */
-#define M8 ld8(c, o, ea2x(c, o), o->b2)
-#define M16 ld16(c, o, ea2x(c, o), o->b2)
+/* Storage with an index (RX, RXY), where speed does not matter; see FETCH below */
 #define M32 ld32(c, o, ea2x(c, o), o->b2)
 #define M64 ld64(c, o, ea2x(c, o), o->b2)
-#define SM8 ((int64_t)(int8_t)M8)
-#define SM16 ((int64_t)(int16_t)M16)
-#define SM32 ((int64_t)(int32_t)M32)
-
-/* Storage as the first operand (SI, SIY, SIL) */
-#define D8 ld8(c, o, ea1(c, o), o->b1)
-#define D16 ld16(c, o, ea1(c, o), o->b1)
-#define D32 ld32(c, o, ea1(c, o), o->b1)
-#define D64 ld64(c, o, ea1(c, o), o->b1)
-
-/* Storage relative to the instruction; words and doublewords must be aligned. */
-#define REL16 ld16(c, o, relative_address(c, o, 2), 0)
-#define REL32 ld32(c, o, relative_address(c, o, 4), 0)
-#define REL64 ld64(c, o, relative_address(c, o, 8), 0)
-#define SREL16 ((int64_t)(int16_t)REL16)
-#define SREL32 ((int64_t)(int32_t)REL32)
 
 /* Immediates: as decoded, and the 16 bits that logical RI instructions have */
 #define IMM (o->imm)
@@ -250,19 +234,98 @@ static ALWAYS_INLINE_ void logic64(struct vcpu *c, const struct op *o, uint64_t 
 #define SETHI(v) set_hi32(c, o->r1, (uint32_t)(v))
 #define SET64(v) ((void)(G1 = (uint64_t)(v)))
 
+/* ---- Instructions with an operand in storage ---- */
+
 /*
- * What programs are full of comes twice: with an index, and name_base without,
- * which branch_specialise() puts in its place.
+ * The address is nearly always one that the TLB knows. A function that may call
+ * another keeps registers on the stack, so what does call is a function of its
+ * own, name_miss, which does the whole instruction by ldN or stN and returns the
+ * next op to the run loop.
+ *
+ * In the statements `v` is the operand. FETCH: instructions with an index (RX,
+ * RXY); FETCH_SI: storage as the first operand; FETCH_RELATIVE: storage relative to
+ * the instruction. What programs are full of comes twice, FETCH_HOT: name_base,
+ * which branch_specialise() puts in the place of name, does without the index.
  */
-#define INDEXED(name, ...) \
-	INDEXED_(name, ea2x(c, o), __VA_ARGS__) \
-	INDEXED_(name##_base, ea2(c, o), __VA_ARGS__)
-#define INDEXED_(name, address, ...) \
-	INSN_FAST(name) \
+static_assert(!(sizeof(struct tlb_entry) & (sizeof(struct tlb_entry) - 1)), "scaled by a mask");
+
+static ALWAYS_INLINE_ const struct tlb_entry *tlb_entry(const struct vcpu *c, uint64_t ea)
+{
+	/* The index and its scaling in one shift: the compiler makes two of them. */
+	size_t offset = ea / (PAGE_SIZE / sizeof(struct tlb_entry)) &
+			(TLB_ENTRIES - 1) * sizeof(struct tlb_entry);
+
+	return (const struct tlb_entry *)((const char *)c->tlb + offset);
+}
+
+static ALWAYS_INLINE_ uint64_t tlb_tag(const struct vcpu *c, uint64_t ea, unsigned int size)
+{
+	return ((ea + size - 1) & PAGE_MASK) | c->data_asid;
+}
+
+#define MISS_ static __attribute__((noinline, cold)) const struct op *
+
+MISS_ store_noticed(struct vcpu *c, const struct op *o, const struct tlb_entry *e, uint64_t ea,
+		    unsigned int size)
+{
+	store_notice(c, o, e, ea, size);
+	return o + 1;
+}
+
+#define FETCH_(name, bits, address, ar, ...) \
+	MISS_ name##_miss(struct vcpu *c, const struct op *o) \
+	{ \
+		uint##bits##_t v = ld##bits(c, o, address, ar); \
+		__VA_ARGS__; \
+		return o + 1; \
+	} \
+	op_fn insn_##name; \
+	const struct op *insn_##name(struct vcpu *c, const struct op *o) \
 	{ \
 		uint64_t ea = address; \
+		const struct tlb_entry *e = tlb_entry(c, ea); \
+		uint##bits##_t v; \
+		if (unlikely(e->tag_read != tlb_tag(c, ea, bits / 8))) \
+			TAIL_CALL return name##_miss(c, o); \
+		v = ACCESS_SWAP_##bits(ACCESS_LOAD(bits, ea + e->addend)); \
 		__VA_ARGS__; \
+		RUN_OP(c, o + 1); \
 	}
+
+#define STORE_(name, bits, address, ar, value) \
+	MISS_ name##_miss(struct vcpu *c, const struct op *o) \
+	{ \
+		st##bits(c, o, address, ar, (uint##bits##_t)(value)); \
+		return o + 1; \
+	} \
+	op_fn insn_##name; \
+	const struct op *insn_##name(struct vcpu *c, const struct op *o) \
+	{ \
+		uint64_t ea = address; \
+		const struct tlb_entry *e = tlb_entry(c, ea); \
+		if (unlikely(e->tag_write != tlb_tag(c, ea, bits / 8))) \
+			TAIL_CALL return name##_miss(c, o); \
+		ACCESS_STORE(bits, ea + e->addend, ACCESS_SWAP_##bits((uint##bits##_t)(value))); \
+		atomic_signal_fence(memory_order_seq_cst); \
+		if (unlikely(__atomic_load_n(e->flags, __ATOMIC_RELAXED))) \
+			return store_noticed(c, o, e, ea, bits / 8); \
+		RUN_OP(c, o + 1); \
+	}
+
+#define FETCH(name, bits, ...) FETCH_(name, bits, ea2x(c, o), o->b2, __VA_ARGS__)
+#define FETCH_HOT(name, bits, ...) \
+	FETCH(name, bits, __VA_ARGS__) \
+	FETCH_(name##_base, bits, ea2(c, o), o->b2, __VA_ARGS__)
+#define FETCH_SI(name, bits, ...) FETCH_(name, bits, ea1(c, o), o->b1, __VA_ARGS__)
+#define FETCH_RELATIVE(name, bits, ...) \
+	FETCH_(name, bits, relative_address(c, o, bits / 8), 0, __VA_ARGS__)
+#define STORE(name, bits, value) STORE_(name, bits, ea2x(c, o), o->b2, value)
+#define STORE_HOT(name, bits, value) \
+	STORE(name, bits, value) \
+	STORE_(name##_base, bits, ea2(c, o), o->b2, value)
+#define STORE_SI(name, bits, value) STORE_(name, bits, ea1(c, o), o->b1, value)
+#define STORE_RELATIVE(name, bits, value) \
+	STORE_(name, bits, relative_address(c, o, bits / 8), 0, value)
 
 /* ---- Load ---- */
 
@@ -280,39 +343,39 @@ INSN_FAST(llgcr) { SET64((uint8_t)G2); }
 INSN_FAST(llhr) { SET32((uint16_t)G2); }
 INSN_FAST(llghr) { SET64((uint16_t)G2); }
 
-INDEXED(l, SET32(ld32(c, o, ea, o->b2)))
-INDEXED(lg, SET64(ld64(c, o, ea, o->b2)))
-INDEXED(lgf, SET64((int64_t)(int32_t)ld32(c, o, ea, o->b2)))
-INDEXED(llgf, SET64(ld32(c, o, ea, o->b2)))
-INSN_FAST(llgt) { SET64(M32 & 0x7fffffff); }
-INSN_FAST(lb) { SET32(SM8); }
-INSN_FAST(lgb) { SET64(SM8); }
-INSN_FAST(lh) { SET32(SM16); }
-INSN_FAST(lgh) { SET64(SM16); }
-INDEXED(llc, SET32(ld8(c, o, ea, o->b2)))
-INDEXED(llgc, SET64(ld8(c, o, ea, o->b2)))
-INSN_FAST(llh) { SET32(M16); }
-INSN_FAST(llgh) { SET64(M16); }
-INSN_FAST(ic) { SET64((G1 & ~0xffull) | M8); }
+FETCH_HOT(l, 32, SET32(v))
+FETCH_HOT(lg, 64, SET64(v))
+FETCH_HOT(lgf, 32, SET64((int32_t)v))
+FETCH_HOT(llgf, 32, SET64(v))
+FETCH(llgt, 32, SET64(v & 0x7fffffff))
+FETCH(lb, 8, SET32((int8_t)v))
+FETCH(lgb, 8, SET64((int8_t)v))
+FETCH(lh, 16, SET32((int16_t)v))
+FETCH(lgh, 16, SET64((int16_t)v))
+FETCH_HOT(llc, 8, SET32(v))
+FETCH_HOT(llgc, 8, SET64(v))
+FETCH(llh, 16, SET32(v))
+FETCH_HOT(llgh, 16, SET64(v))
+FETCH(ic, 8, SET64((G1 & ~0xffull) | v))
 
-INSN_FAST(lrl) { SET32(REL32); }
-INSN_FAST(lgrl) { SET64(REL64); }
-INSN_FAST(lgfrl) { SET64(SREL32); }
-INSN_FAST(llgfrl) { SET64(REL32); }
-INSN_FAST(lhrl) { SET32(SREL16); }
-INSN_FAST(lghrl) { SET64(SREL16); }
-INSN_FAST(llhrl) { SET32(REL16); }
-INSN_FAST(llghrl) { SET64(REL16); }
+FETCH_RELATIVE(lrl, 32, SET32(v))
+FETCH_RELATIVE(lgrl, 64, SET64(v))
+FETCH_RELATIVE(lgfrl, 32, SET64((int32_t)v))
+FETCH_RELATIVE(llgfrl, 32, SET64(v))
+FETCH_RELATIVE(lhrl, 16, SET32((int16_t)v))
+FETCH_RELATIVE(lghrl, 16, SET64((int16_t)v))
+FETCH_RELATIVE(llhrl, 16, SET32(v))
+FETCH_RELATIVE(llghrl, 16, SET64(v))
 
-INSN_FAST(lfh) { SETHI(M32); }
-INSN_FAST(lbh) { SETHI(SM8); }
-INSN_FAST(lhh) { SETHI(SM16); }
-INSN_FAST(llch) { SETHI(M8); }
-INSN_FAST(llhh) { SETHI(M16); }
+FETCH(lfh, 32, SETHI(v))
+FETCH(lbh, 8, SETHI((int8_t)v))
+FETCH(lhh, 16, SETHI((int16_t)v))
+FETCH(llch, 8, SETHI(v))
+FETCH(llhh, 16, SETHI(v))
 
-INSN_FAST(lrv) { SET32(__builtin_bswap32(M32)); }
-INSN_FAST(lrvg) { SET64(__builtin_bswap64(M64)); }
-INSN_FAST(lrvh) { SET64((G1 & ~0xffffull) | __builtin_bswap16(M16)); }
+FETCH(lrv, 32, SET32(__builtin_bswap32(v)))
+FETCH(lrvg, 64, SET64(__builtin_bswap64(v)))
+FETCH(lrvh, 16, SET64((G1 & ~0xffffull) | __builtin_bswap16(v)))
 INSN_FAST(lrvr) { SET32(__builtin_bswap32(W2)); }
 INSN_FAST(lrvgr) { SET64(__builtin_bswap64(G2)); }
 
@@ -332,7 +395,8 @@ INSN_FAST(iihl) { SET64((G1 & ~(0xffffull << 32)) | (uint64_t)IMM16 << 32); }
 INSN_FAST(iilh) { SET64((G1 & ~(0xffffull << 16)) | (uint64_t)IMM16 << 16); }
 INSN_FAST(iill) { SET64((G1 & ~0xffffull) | IMM16); }
 
-INDEXED(la, set_gr_address(c, o->r1, ea))
+INSN_FAST(la) { set_gr_address(c, o->r1, ea2x(c, o)); }
+INSN_FAST(la_base) { set_gr_address(c, o->r1, ea2(c, o)); }
 INSN_FAST(larl) { set_gr_address(c, o->r1, relative_address(c, o, 1)); }
 
 INSN(lae)
@@ -361,9 +425,9 @@ INSN(lae)
 INSN_FAST(ltr) { int32_t v = (int32_t)W2; SET32(v); CMP32(v, 0); }
 INSN_FAST(ltgr) { uint64_t v = G2; SET64(v); CMP64(v, 0); }
 INSN_FAST(ltgfr) { int64_t v = SW2; SET64(v); CMP64(v, 0); }
-INSN_FAST(lt) { uint32_t v = M32; SET32(v); CMP32(v, 0); }
-INSN_FAST(ltg) { uint64_t v = M64; SET64(v); CMP64(v, 0); }
-INSN_FAST(ltgf) { int64_t v = SM32; SET64(v); CMP64(v, 0); }
+FETCH(lt, 32, SET32(v); CMP32(v, 0))
+FETCH_HOT(ltg, 64, SET64(v); CMP64(v, 0))
+FETCH(ltgf, 32, SET64((int32_t)v); CMP64((int32_t)v, 0))
 
 INSN_FAST(lcr) { sub32(c, o, 0, W2); }
 INSN_FAST(lcgr) { sub64(c, o, 0, G2); }
@@ -421,23 +485,23 @@ INSN_FAST(lngfr)
 
 /* ---- Store ---- */
 
-INDEXED(st, st32(c, o, ea, o->b2, W1))
-INDEXED(stg, st64(c, o, ea, o->b2, G1))
-INSN_FAST(sth) { st16(c, o, ea2x(c, o), o->b2, (uint16_t)G1); }
-INDEXED(stc, st8(c, o, ea, o->b2, (uint8_t)G1))
-INSN_FAST(stfh) { st32(c, o, ea2x(c, o), o->b2, H1); }
-INSN_FAST(sthh) { st16(c, o, ea2x(c, o), o->b2, (uint16_t)H1); }
-INSN_FAST(stch) { st8(c, o, ea2x(c, o), o->b2, (uint8_t)H1); }
-INSN_FAST(strv) { st32(c, o, ea2x(c, o), o->b2, __builtin_bswap32(W1)); }
-INSN_FAST(strvg) { st64(c, o, ea2x(c, o), o->b2, __builtin_bswap64(G1)); }
-INSN_FAST(strvh) { st16(c, o, ea2x(c, o), o->b2, __builtin_bswap16((uint16_t)G1)); }
-INSN_FAST(strl) { st32(c, o, relative_address(c, o, 4), 0, W1); }
-INSN_FAST(stgrl) { st64(c, o, relative_address(c, o, 8), 0, G1); }
-INSN_FAST(sthrl) { st16(c, o, relative_address(c, o, 2), 0, (uint16_t)G1); }
-INSN_FAST(mvi) { st8(c, o, ea1(c, o), o->b1, IMM8); }
-INSN_FAST(mvhhi) { st16(c, o, ea1(c, o), o->b1, IMM16); }
-INSN_FAST(mvhi) { st32(c, o, ea1(c, o), o->b1, IMM32); }
-INSN_FAST(mvghi) { st64(c, o, ea1(c, o), o->b1, o->uimm); }
+STORE_HOT(st, 32, W1)
+STORE_HOT(stg, 64, G1)
+STORE_HOT(sth, 16, G1)
+STORE_HOT(stc, 8, G1)
+STORE(stfh, 32, H1)
+STORE(sthh, 16, H1)
+STORE(stch, 8, H1)
+STORE(strv, 32, __builtin_bswap32(W1))
+STORE(strvg, 64, __builtin_bswap64(G1))
+STORE(strvh, 16, __builtin_bswap16((uint16_t)G1))
+STORE_RELATIVE(strl, 32, W1)
+STORE_RELATIVE(stgrl, 64, G1)
+STORE_RELATIVE(sthrl, 16, G1)
+STORE_SI(mvi, 8, IMM8)
+STORE_SI(mvhhi, 16, IMM16)
+STORE_SI(mvhi, 32, IMM32)
+STORE_SI(mvghi, 64, o->uimm)
 
 /* ---- Add and subtract ---- */
 
@@ -446,10 +510,10 @@ INSN_FAST(agr) { add64(c, o, G1, G2); }
 INSN_FAST(agfr) { add64(c, o, G1, (uint64_t)SW2); }
 INSN_FAST(ark) { add32(c, o, W2, W3); }
 INSN_FAST(agrk) { add64(c, o, G2, G3); }
-INSN_FAST(a) { add32(c, o, W1, M32); }
-INSN_FAST(ag) { add64(c, o, G1, M64); }
-INSN_FAST(agf) { add64(c, o, G1, (uint64_t)SM32); }
-INSN_FAST(ah) { add32(c, o, W1, (uint32_t)SM16); }
+FETCH(a, 32, add32(c, o, W1, v))
+FETCH_HOT(ag, 64, add64(c, o, G1, v))
+FETCH(agf, 32, add64(c, o, G1, (uint64_t)(int32_t)v))
+FETCH(ah, 16, add32(c, o, W1, (uint32_t)(int16_t)v))
 INSN_FAST(ahi) { add32(c, o, W1, IMM32); }
 INSN_FAST(aghi) { add64(c, o, G1, o->uimm); }
 INSN_FAST(ahik) { add32(c, o, W3, IMM32); }
@@ -463,10 +527,10 @@ INSN_FAST(sgr) { sub64(c, o, G1, G2); }
 INSN_FAST(sgfr) { sub64(c, o, G1, (uint64_t)SW2); }
 INSN_FAST(srk) { sub32(c, o, W2, W3); }
 INSN_FAST(sgrk) { sub64(c, o, G2, G3); }
-INSN_FAST(s) { sub32(c, o, W1, M32); }
-INSN_FAST(sg) { sub64(c, o, G1, M64); }
-INSN_FAST(sgf) { sub64(c, o, G1, (uint64_t)SM32); }
-INSN_FAST(sh) { sub32(c, o, W1, (uint32_t)SM16); }
+FETCH(s, 32, sub32(c, o, W1, v))
+FETCH(sg, 64, sub64(c, o, G1, v))
+FETCH(sgf, 32, sub64(c, o, G1, (uint64_t)(int32_t)v))
+FETCH(sh, 16, sub32(c, o, W1, (uint32_t)(int16_t)v))
 INSN_FAST(shhhr) { sub_hi(c, o, H2, H3); }
 INSN_FAST(shhlr) { sub_hi(c, o, H2, W3); }
 
@@ -475,9 +539,9 @@ INSN_FAST(algr) { AL64(G1, G2); }
 INSN_FAST(algfr) { AL64(G1, W2); }
 INSN_FAST(alrk) { AL32(W2, W3); }
 INSN_FAST(algrk) { AL64(G2, G3); }
-INSN_FAST(al) { AL32(W1, M32); }
-INSN_FAST(alg) { AL64(G1, M64); }
-INSN_FAST(algf) { AL64(G1, M32); }
+FETCH(al, 32, AL32(W1, v))
+FETCH_HOT(alg, 64, AL64(G1, v))
+FETCH(algf, 32, AL64(G1, v))
 INSN_FAST(alfi) { AL32(W1, IMM32); }
 INSN_FAST(algfi) { AL64(G1, IMM32); }
 INSN_FAST(alhsik) { AL32(W3, IMM32); }
@@ -492,9 +556,9 @@ INSN_FAST(slgr) { SL64(G1, G2); }
 INSN_FAST(slgfr) { SL64(G1, W2); }
 INSN_FAST(slrk) { SL32(W2, W3); }
 INSN_FAST(slgrk) { SL64(G2, G3); }
-INSN_FAST(sl) { SL32(W1, M32); }
-INSN_FAST(slg) { SL64(G1, M64); }
-INSN_FAST(slgf) { SL64(G1, M32); }
+FETCH(sl, 32, SL32(W1, v))
+FETCH(slg, 64, SL64(G1, v))
+FETCH(slgf, 32, SL64(G1, v))
 INSN_FAST(slfi) { SL32(W1, IMM32); }
 INSN_FAST(slgfi) { SL64(G1, IMM32); }
 INSN_FAST(slhhhr) { SETHI(subl_32(c, H2, H3)); }
@@ -503,34 +567,34 @@ INSN_FAST(slhhlr) { SETHI(subl_32(c, H2, W3)); }
 /* With borrow: adding the complement and the carry is the same, carry included. */
 INSN_FAST(alcr) { ALC32(W1, W2); }
 INSN_FAST(alcgr) { ALC64(G1, G2); }
-INSN_FAST(alc) { ALC32(W1, M32); }
-INSN_FAST(alcg) { ALC64(G1, M64); }
+FETCH(alc, 32, ALC32(W1, v))
+FETCH_HOT(alcg, 64, ALC64(G1, v))
 INSN_FAST(slbr) { ALC32(W1, ~W2); }
 INSN_FAST(slbgr) { ALC64(G1, ~G2); }
-INSN_FAST(slb) { ALC32(W1, ~M32); }
-INSN_FAST(slbg) { ALC64(G1, ~M64); }
+FETCH(slb, 32, ALC32(W1, ~v))
+FETCH(slbg, 64, ALC64(G1, ~v))
 
 /* ---- Compare ---- */
 
 INSN_FAST(cr) { CMP32(W1, W2); }
 INSN_FAST(cgr) { CMP64(G1, G2); }
 INSN_FAST(cgfr) { CMP64(G1, SW2); }
-INSN_FAST(c) { CMP32(W1, M32); }
-INSN_FAST(cg) { CMP64(G1, M64); }
-INSN_FAST(cgf) { CMP64(G1, SM32); }
-INSN_FAST(ch) { CMP32(W1, SM16); }
-INSN_FAST(cgh) { CMP64(G1, SM16); }
+FETCH(c, 32, CMP32(W1, v))
+FETCH_HOT(cg, 64, CMP64(G1, v))
+FETCH(cgf, 32, CMP64(G1, (int32_t)v))
+FETCH(ch, 16, CMP32(W1, (int16_t)v))
+FETCH(cgh, 16, CMP64(G1, (int16_t)v))
 INSN_FAST(chi) { CMP32(W1, IMM); }
 INSN_FAST(cghi) { CMP64(G1, IMM); }
-INSN_FAST(crl) { CMP32(W1, REL32); }
-INSN_FAST(cgrl) { CMP64(G1, REL64); }
-INSN_FAST(cgfrl) { CMP64(G1, SREL32); }
-INSN_FAST(chrl) { CMP32(W1, SREL16); }
-INSN_FAST(cghrl) { CMP64(G1, SREL16); }
-INSN_FAST(chhsi) { CMP64((int16_t)D16, IMM); }
-INSN_FAST(chsi) { CMP64((int32_t)D32, IMM); }
-INSN_FAST(cghsi) { CMP64(D64, IMM); }
-INSN_FAST(chf) { CMP32(H1, M32); }
+FETCH_RELATIVE(crl, 32, CMP32(W1, v))
+FETCH_RELATIVE(cgrl, 64, CMP64(G1, v))
+FETCH_RELATIVE(cgfrl, 32, CMP64(G1, (int32_t)v))
+FETCH_RELATIVE(chrl, 16, CMP32(W1, (int16_t)v))
+FETCH_RELATIVE(cghrl, 16, CMP64(G1, (int16_t)v))
+FETCH_SI(chhsi, 16, CMP64((int16_t)v, IMM))
+FETCH_SI(chsi, 32, CMP64((int32_t)v, IMM))
+FETCH_SI(cghsi, 64, CMP64(v, IMM))
+FETCH(chf, 32, CMP32(H1, v))
 INSN_FAST(chhr) { CMP32(H1, H2); }
 INSN_FAST(chlr) { CMP32(H1, W2); }
 INSN_FAST(cih) { CMP32(H1, IMM); }
@@ -538,21 +602,21 @@ INSN_FAST(cih) { CMP32(H1, IMM); }
 INSN_FAST(clr) { CMPL32(W1, W2); }
 INSN_FAST(clgr) { CMPL64(G1, G2); }
 INSN_FAST(clgfr) { CMPL64(G1, W2); }
-INSN_FAST(cl) { CMPL32(W1, M32); }
-INSN_FAST(clg) { CMPL64(G1, M64); }
-INSN_FAST(clgf) { CMPL64(G1, M32); }
+FETCH(cl, 32, CMPL32(W1, v))
+FETCH_HOT(clg, 64, CMPL64(G1, v))
+FETCH(clgf, 32, CMPL64(G1, v))
 INSN_FAST(clfi) { CMPL32(W1, IMM32); }
 INSN_FAST(clgfi) { CMPL64(G1, IMM32); }
-INSN_FAST(clrl) { CMPL32(W1, REL32); }
-INSN_FAST(clgrl) { CMPL64(G1, REL64); }
-INSN_FAST(clgfrl) { CMPL64(G1, REL32); }
-INSN_FAST(clhrl) { CMPL32(W1, REL16); }
-INSN_FAST(clghrl) { CMPL64(G1, REL16); }
-INSN_FAST(cli) { CMPL32(D8, IMM8); }
-INSN_FAST(clhhsi) { CMPL32(D16, IMM16); }
-INSN_FAST(clfhsi) { CMPL32(D32, IMM16); }
-INSN_FAST(clghsi) { CMPL64(D64, IMM16); }
-INSN_FAST(clhf) { CMPL32(H1, M32); }
+FETCH_RELATIVE(clrl, 32, CMPL32(W1, v))
+FETCH_RELATIVE(clgrl, 64, CMPL64(G1, v))
+FETCH_RELATIVE(clgfrl, 32, CMPL64(G1, v))
+FETCH_RELATIVE(clhrl, 16, CMPL32(W1, v))
+FETCH_RELATIVE(clghrl, 16, CMPL64(G1, v))
+FETCH_SI(cli, 8, CMPL32(v, IMM8))
+FETCH_SI(clhhsi, 16, CMPL32(v, IMM16))
+FETCH_SI(clfhsi, 32, CMPL32(v, IMM16))
+FETCH_SI(clghsi, 64, CMPL64(v, IMM16))
+FETCH(clhf, 32, CMPL32(H1, v))
 INSN_FAST(clhhr) { CMPL32(H1, H2); }
 INSN_FAST(clhlr) { CMPL32(H1, W2); }
 INSN_FAST(clih) { CMPL32(H1, IMM32); }
@@ -563,22 +627,22 @@ INSN_FAST(nr) { logic32(c, o, W1 & W2); }
 INSN_FAST(ngr) { logic64(c, o, G1 & G2); }
 INSN_FAST(nrk) { logic32(c, o, W2 & W3); }
 INSN_FAST(ngrk) { logic64(c, o, G2 & G3); }
-INSN_FAST(n) { logic32(c, o, W1 & M32); }
-INSN_FAST(ng) { logic64(c, o, G1 & M64); }
+FETCH(n, 32, logic32(c, o, W1 & v))
+FETCH_HOT(ng, 64, logic64(c, o, G1 & v))
 
 INSN_FAST(or) { logic32(c, o, W1 | W2); }
 INSN_FAST(ogr) { logic64(c, o, G1 | G2); }
 INSN_FAST(ork) { logic32(c, o, W2 | W3); }
 INSN_FAST(ogrk) { logic64(c, o, G2 | G3); }
-INSN_FAST(o) { logic32(c, o, W1 | M32); }
-INSN_FAST(og) { logic64(c, o, G1 | M64); }
+FETCH(o, 32, logic32(c, o, W1 | v))
+FETCH(og, 64, logic64(c, o, G1 | v))
 
 INSN_FAST(xr) { logic32(c, o, W1 ^ W2); }
 INSN_FAST(xgr) { logic64(c, o, G1 ^ G2); }
 INSN_FAST(xrk) { logic32(c, o, W2 ^ W3); }
 INSN_FAST(xgrk) { logic64(c, o, G2 ^ G3); }
-INSN_FAST(x) { logic32(c, o, W1 ^ M32); }
-INSN_FAST(xg) { logic64(c, o, G1 ^ M64); }
+FETCH(x, 32, logic32(c, o, W1 ^ v))
+FETCH(xg, 64, logic64(c, o, G1 ^ v))
 
 /* On a part of the register: the rest stays, and the part alone gives the code. */
 static ALWAYS_INLINE_ void and_part(struct vcpu *c, const struct op *o, unsigned int shift,
@@ -646,8 +710,8 @@ static ALWAYS_INLINE_ void test_halfword(struct vcpu *c, uint16_t value, uint16_
 		set_cc(c, selected & leftmost ? 2 : 1);
 }
 
-INSN_FAST(tm) { test_byte(c, D8, IMM8); }
-INSN_FAST(tm_bit) { test_bit(c, D8 & IMM8); }
+FETCH_SI(tm, 8, test_byte(c, v, IMM8))
+FETCH_SI(tm_bit, 8, test_bit(c, v & IMM8))
 INSN_FAST(tmhh) { test_halfword(c, (uint16_t)(G1 >> 48), IMM16); }
 INSN_FAST(tmhl) { test_halfword(c, (uint16_t)(G1 >> 32), IMM16); }
 INSN_FAST(tmlh) { test_halfword(c, (uint16_t)(G1 >> 16), IMM16); }
@@ -662,10 +726,10 @@ INSN_FAST(tmll_bit) { test_bit(c, G1 & IMM16); }
 INSN_FAST(msr) { SET32(W1 * W2); }
 INSN_FAST(msgr) { SET64(G1 * G2); }
 INSN_FAST(msgfr) { SET64(G1 * (uint64_t)SW2); }
-INSN_FAST(ms) { SET32(W1 * M32); }
-INSN_FAST(msg) { SET64(G1 * M64); }
-INSN_FAST(msgf) { SET64(G1 * (uint64_t)SM32); }
-INSN_FAST(mh) { SET32(W1 * (uint32_t)SM16); }
+FETCH(ms, 32, SET32(W1 * v))
+FETCH(msg, 64, SET64(G1 * v))
+FETCH(msgf, 32, SET64(G1 * (uint64_t)(int32_t)v))
+FETCH(mh, 16, SET32(W1 * (uint32_t)(int16_t)v))
 INSN_FAST(mhi) { SET32(W1 * IMM32); }
 INSN_FAST(mghi) { SET64(G1 * o->uimm); }
 INSN_FAST(msfi) { SET32(W1 * IMM32); }
@@ -773,7 +837,7 @@ INSN(dlg) { require_even(c, o, o->r1); divide_logical64(c, o, M64); }
 INSN_FAST(dsgr) { require_even(c, o, o->r1); divide_single(c, o, (int64_t)G2); }
 INSN_FAST(dsgfr) { require_even(c, o, o->r1); divide_single(c, o, SW2); }
 INSN_FAST(dsg) { require_even(c, o, o->r1); divide_single(c, o, (int64_t)M64); }
-INSN_FAST(dsgf) { require_even(c, o, o->r1); divide_single(c, o, SM32); }
+INSN_FAST(dsgf) { require_even(c, o, o->r1); divide_single(c, o, (int32_t)M32); }
 
 /* ---- Shift and rotate: six bits of the second-operand address count ---- */
 
@@ -834,7 +898,7 @@ static ALWAYS_INLINE_ void shift_left_signed32(struct vcpu *c, const struct op *
 {
 	unsigned int count = COUNT;
 	uint32_t result = (uint32_t)((uint64_t)v << count);
-	int64_t shifted = (int64_t)((uint64_t)(int64_t)(int32_t)v << (count & 31));
+	int64_t shifted = (int64_t)((uint64_t)(int32_t)v << (count & 31));
 	/* From 32 on the zeros that came in leave as well. */
 	bool overflow = count < 32 ? shifted != (int32_t)shifted : v != 0;
 
