@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+/* The guest of the tests of libzpci; see guest.h. */
+#include "guest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- the vCPU -------------------------------------------------------------------- */
+
+static uint64_t gr(void *vcpu, unsigned r)
+{
+	struct guest *g = vcpu;
+
+	assert_in_range(r, 0, 15);
+	return g->gr[r];
+}
+
+static void set_gr(void *vcpu, unsigned r, uint64_t value)
+{
+	struct guest *g = vcpu;
+
+	assert_in_range(r, 0, 15);
+	g->gr[r] = value;
+}
+
+static void set_cc(void *vcpu, unsigned cc)
+{
+	((struct guest *)vcpu)->cc = cc;
+}
+
+static bool problem_state(void *vcpu)
+{
+	return ((struct guest *)vcpu)->problem_state;
+}
+
+static int program(void *vcpu, enum zpci_program code)
+{
+	((struct guest *)vcpu)->program = code;
+	return -1;
+}
+
+static int access_memory(struct guest *g, uint64_t address, size_t length)
+{
+	uint64_t end = g->inaccessible ? g->inaccessible : GUEST_MEMORY;
+
+	assert_true(length <= 4096);
+	if (range_fits(address, length, end))
+		return 0;
+	g->access_exception = true;
+	return -1;
+}
+
+static int read_memory(void *vcpu, uint64_t address, unsigned ar, void *to, size_t length)
+{
+	struct guest *g = vcpu;
+
+	if (access_memory(g, address, length))
+		return -1;
+	memcpy(to, g->memory + address, length);
+	return 0;
+}
+
+static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *from, size_t length)
+{
+	struct guest *g = vcpu;
+
+	if (access_memory(g, address, length))
+		return -1;
+	memcpy(g->memory + address, from, length);
+	return 0;
+}
+
+static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint64_t *absolute)
+{
+	if (access_memory(vcpu, address, 1))
+		return -1;
+	*absolute = address;
+	return 0;
+}
+
+static const struct zpci_vcpu_ops vcpu_ops = {
+	.gr = gr,
+	.set_gr = set_gr,
+	.set_cc = set_cc,
+	.problem_state = problem_state,
+	.program = program,
+	.read = read_memory,
+	.write = write_memory,
+	.translate = translate,
+};
+
+/* --- the machine ------------------------------------------------------------------ */
+
+static void adapter_interruption(void *opaque, unsigned isc)
+{
+	((struct guest *)opaque)->interruptions[isc]++;
+}
+
+static void set_interruption_mode(void *opaque, unsigned isc, enum zpci_interruption_mode mode)
+{
+	((struct guest *)opaque)->modes[isc] = mode;
+}
+
+static void event_pending(void *opaque)
+{
+	((struct guest *)opaque)->event_calls++;
+}
+
+static void deconfigured(void *opaque, uint32_t fid)
+{
+	((struct guest *)opaque)->deconfigured = fid;
+}
+
+static uint64_t tod(void *opaque)
+{
+	return 0x1234567890abcdefull;
+}
+
+static void trace(void *opaque, const char *event, const char *text)
+{
+	struct guest *g = opaque;
+
+	snprintf(g->trace, sizeof(g->trace), "%s %s", event, text);
+	g->traces++;
+}
+
+static const struct zpci_machine_ops machine_ops = {
+	.adapter_interruption = adapter_interruption,
+	.set_interruption_mode = set_interruption_mode,
+	.event_pending = event_pending,
+	.deconfigured = deconfigured,
+	.tod = tod,
+	.trace = trace,
+};
+
+static void written(void *opaque, uint64_t absolute, uint64_t length)
+{
+	struct guest *g = opaque;
+
+	g->written_first = absolute;
+	g->written_length = length;
+	g->written_calls++;
+}
+
+/* --- the device ---------------------------------------------------------------------- */
+
+static uint64_t bar_read(void *opaque, unsigned bar, uint64_t offset, unsigned size)
+{
+	struct device *device = opaque;
+
+	device->bar = bar;
+	device->offset = offset;
+	device->size = size;
+	device->reads++;
+	return device->value;
+}
+
+static void bar_write(void *opaque, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+{
+	struct device *device = opaque;
+
+	device->bar = bar;
+	device->offset = offset;
+	device->size = size;
+	device->written = value;
+	device->writes++;
+}
+
+static int bar_write_block(void *opaque, unsigned bar, uint64_t offset, const void *data,
+			   unsigned length)
+{
+	struct device *device = opaque;
+
+	device->bar = bar;
+	device->offset = offset;
+	memcpy(device->block, data, length);
+	device->block_length = length;
+	device->blocks++;
+	return device->block_error;
+}
+
+static void reset(void *opaque)
+{
+	((struct device *)opaque)->resets++;
+}
+
+static void attached(void *opaque)
+{
+	((struct device *)opaque)->attached = true;
+}
+
+static void detaching(void *opaque)
+{
+	((struct device *)opaque)->attached = false;
+}
+
+static const struct pci_device_ops device_ops = {
+	.bar_read = bar_read,
+	.bar_write = bar_write,
+	.bar_write_block = bar_write_block,
+	.reset = reset,
+	.attached = attached,
+	.detaching = detaching,
+};
+
+struct pci_function *device_function(struct device *device)
+{
+	static const struct pci_function_info info = {
+		.name = "test0", .vendor_id = 0x1b36, .device_id = 0x0010,
+		.class_code = 0x010802,
+	};
+	struct pci_function *f = pci_function_new(&info, &device_ops, device);
+
+	assert_non_null(f);
+	assert_int_equal(pci_function_add_bar(f, 0, DEVICE_BAR0_SIZE, true, false), 0);
+	assert_true(pci_function_add_msix(f, DEVICE_VECTORS, 0, DEVICE_MSIX_TABLE, 0,
+					  DEVICE_MSIX_PBA) > 0);
+	return f;
+}
+
+/* --- the whole -------------------------------------------------------------------------- */
+
+struct guest *guest_new(void)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+	struct zpci_config config = {
+		.vcpu = &vcpu_ops,
+		.machine = &machine_ops,
+		.opaque = g,
+		.uid_checking = true,
+	};
+
+	assert_non_null(g);
+	g->memory = aligned_alloc(4096, GUEST_MEMORY);
+	assert_non_null(g->memory);
+	memset(g->memory, 0, GUEST_MEMORY);
+	config.memory = (struct zpci_guest_memory){ g->memory, GUEST_MEMORY, written, g };
+	g->zpci = zpci_create(&config);
+	assert_non_null(g->zpci);
+	guest_clear(g);
+	return g;
+}
+
+static uint32_t find_handle(struct guest *g);
+
+void guest_plug(struct guest *g, const struct zpci_function_config *config)
+{
+	char error[256] = "";
+
+	g->function = device_function(&g->device);
+	if (zpci_plug(g->zpci, g->function, config, false, error, sizeof(error)))
+		fail_msg("%s", error);
+	g->fh = find_handle(g);
+	g->plugged = true;
+	guest_clear(g);
+}
+
+void guest_free(struct guest *g)
+{
+	zpci_destroy(g->zpci);
+	pci_function_free(g->function);
+	free(g->memory);
+	free(g);
+}
+
+int guest_setup(void **state)
+{
+	struct guest *g = guest_new();
+	struct zpci_function_config config = zpci_function_defaults(GUEST_FID);
+
+	config.uid = GUEST_UID;
+	guest_plug(g, &config);
+	*state = g;
+	return 0;
+}
+
+int guest_teardown(void **state)
+{
+	guest_free(*state);
+	return 0;
+}
+
+void guest_clear(struct guest *g)
+{
+	g->cc = 99;
+	g->program = 0;
+	g->access_exception = false;
+	memset(g->interruptions, 0, sizeof(g->interruptions));
+	for (unsigned i = 0; i < 8; i++)
+		g->modes[i] = 99;
+	g->event_calls = 0;
+	g->written_calls = 0;
+}
+
+/* --- instructions -------------------------------------------------------------------------- */
+
+#define CLP_AT 0x2000
+
+static uint8_t *clp(struct guest *g, unsigned command, uint32_t word, uint32_t word2)
+{
+	uint8_t *block = guest_at(g, CLP_AT);
+
+	memset(block, 0, 4096);
+	store_be16(block, 32);
+	store_be16(block + 2, command);
+	store_be32(block + 16, word);
+	store_be32(block + 20, word2);
+	store_be16(block + 32, 4064);
+	g->gr[4] = CLP_AT;
+	assert_int_equal(zpci_insn_clp(g->zpci, g, 3, 4, 0, 2), 0);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(load_be16(block + 34), 0x0010);
+	return block + 32;
+}
+
+static uint32_t find_handle(struct guest *g)
+{
+	return load_be32(clp(g, 2, 0, 0) + 32 + 12);
+}
+
+void guest_enable(struct guest *g)
+{
+	g->fh = load_be32(clp(g, 5, g->fh, 0x00000001) + 16);
+	guest_pcistg(g, 15, PCI_COMMAND, 2, __builtin_bswap16(PCI_COMMAND_MASTER));
+	assert_int_equal(g->cc, 0);
+	guest_clear(g);
+}
+
+void guest_disable(struct guest *g)
+{
+	g->fh = load_be32(clp(g, 5, g->fh, 0x00000100) + 16);
+	guest_clear(g);
+}
+
+int guest_pcilg(struct guest *g, unsigned space, uint64_t offset, unsigned length)
+{
+	g->gr[6] = (uint64_t)g->fh << 32 | space << 16 | length;
+	g->gr[7] = offset;
+	return zpci_insn_pcilg(g->zpci, g, 5, 6);
+}
+
+int guest_pcistg(struct guest *g, unsigned space, uint64_t offset, unsigned length,
+		 uint64_t data)
+{
+	g->gr[5] = data;
+	g->gr[6] = (uint64_t)g->fh << 32 | space << 16 | length;
+	g->gr[7] = offset;
+	return zpci_insn_pcistg(g->zpci, g, 5, 6);
+}
+
+uint8_t *guest_fib(struct guest *g)
+{
+	return memset(guest_at(g, FIB_AT), 0, FIB_SIZE);
+}
+
+int guest_mpcifc(struct guest *g, unsigned operation)
+{
+	g->gr[5] = (uint64_t)g->fh << 32 | operation;
+	return zpci_insn_mpcifc(g->zpci, g, 5, FIB_AT, 1);
+}
+
+int guest_stpcifc(struct guest *g, uint32_t fh)
+{
+	g->gr[5] = (uint64_t)fh << 32;
+	return zpci_insn_stpcifc(g->zpci, g, 5, FIB_AT, 1);
+}
+
+/* Region-third table, then one segment table, then one page table. */
+#define SEGMENTS_AT (TABLES_AT + 0x4000)
+#define PAGES_AT (TABLES_AT + 0x8000)
+
+void guest_register_translation(struct guest *g)
+{
+	uint8_t *fib = guest_fib(g);
+
+	for (unsigned i = 0; i < 2048; i++) {
+		store_be64(guest_at(g, TABLES_AT + 8 * i), 0x27);
+		store_be64(guest_at(g, SEGMENTS_AT + 8 * i), 0x20);
+	}
+	for (unsigned i = 0; i < 256; i++)
+		store_be64(guest_at(g, PAGES_AT + 8 * i), 0x400);
+	store_be64(guest_at(g, TABLES_AT + 8 * (SDMA >> 31)), SEGMENTS_AT | 0x7);
+	store_be64(guest_at(g, SEGMENTS_AT), PAGES_AT);
+	store_be64(fib + 16, SDMA);
+	store_be64(fib + 24, SDMA + 4 * GIB - 1);
+	store_be64(fib + 32, TABLES_AT | IOTA_RTTO);
+	assert_int_equal(guest_mpcifc(g, 4), 0);
+	assert_int_equal(g->cc, 0);
+	guest_clear(g);
+}
+
+void guest_map(struct guest *g, uint64_t iova, uint64_t absolute, bool writable)
+{
+	store_be64(guest_at(g, PAGES_AT + 8 * (iova >> 12 & 0xff)),
+		   absolute | (writable ? 0 : 0x200));
+}
+
+void guest_unmap(struct guest *g, uint64_t iova)
+{
+	store_be64(guest_at(g, PAGES_AT + 8 * (iova >> 12 & 0xff)), 0x400);
+}
+
+int guest_rpcit(struct guest *g, uint64_t start, uint64_t length)
+{
+	g->gr[5] = (uint64_t)g->fh << 32;
+	g->gr[6] = start;
+	g->gr[7] = length;
+	return zpci_insn_rpcit(g->zpci, g, 5, 6);
+}
+
+void guest_register_interruptions(struct guest *g, unsigned isc, unsigned noi)
+{
+	uint8_t *fib = guest_fib(g);
+
+	store_be32(fib + 40, isc << 28 | noi << 16 | 1 << 7 | 9);
+	store_be64(fib + 48, AIBV_AT);
+	store_be64(fib + 56, AISB_AT);
+	assert_int_equal(guest_mpcifc(g, 2), 0);
+	assert_int_equal(g->cc, 0);
+	guest_clear(g);
+}
+
+void guest_program_vector(struct guest *g, unsigned entry, uint64_t address, uint32_t data)
+{
+	uint64_t at = DEVICE_MSIX_TABLE + 16 * entry;
+
+	guest_pcistg(g, 0, at, 8, __builtin_bswap64(address));
+	assert_int_equal(g->cc, 0);
+	guest_pcistg(g, 0, at + 8, 4, __builtin_bswap32(data));
+	guest_pcistg(g, 0, at + 12, 4, 0);
+	guest_pcistg(g, 15, 0x42, 2, __builtin_bswap16(0x8000));
+	assert_int_equal(g->cc, 0);
+	guest_clear(g);
+}
