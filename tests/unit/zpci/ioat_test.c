@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: MIT */
+/* The walk of the tables, registration of translation, and RPCIT. */
+#include "guest.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "zpci/internal.h"
+
+/* --- the walk, on memory alone ----------------------------------------------------- */
+
+#define MEMORY_SIZE (1 * MIB)
+#define TABLE 0x10000
+#define NEXT 0x20000
+#define PAGES 0x30000
+
+static int walk_setup(void **state)
+{
+	static uint8_t bytes[MEMORY_SIZE] __attribute__((aligned(4096)));
+	static struct dma_memory memory = { .base = bytes, .size = MEMORY_SIZE };
+
+	memset(bytes, 0, sizeof(bytes));
+	*state = &memory;
+	return 0;
+}
+
+static void put(struct dma_memory *m, uint64_t table, unsigned index, uint64_t entry)
+{
+	store_be64(m->base + table + 8 * index, entry);
+}
+
+static const uint64_t iova = 5ull << 31 | 7ull << 20 | 9ull << 12 | 0x123;
+
+static void put_three_levels(struct dma_memory *m)
+{
+	put(m, TABLE, 5, NEXT | 0x7);
+	put(m, NEXT, 7, PAGES);
+	put(m, PAGES, 9, 0x42000);
+}
+
+static void walk_of_three_levels_finds_the_page(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	put_three_levels(m);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), 0);
+	assert_int_equal(t.iova, iova & ~0xfffull);
+	assert_int_equal(t.absolute, 0x42000);
+	assert_int_equal(t.size, 4096);
+	assert_true(t.writable);
+}
+
+static void walk_starts_at_the_level_that_the_designation_says(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+	uint64_t second = 3ull << 42 | iova, first = 2ull << 53 | second;
+
+	put_three_levels(m);
+	put(m, 0x40000, 3, TABLE | 0xb);
+	put(m, 0x50000, 2, 0x40000 | 0xf);
+	assert_int_equal(ioat_walk(m, NEXT | 0x800, 7ull << 20 | 9ull << 12, &t), 0);
+	assert_int_equal(t.absolute, 0x42000);
+	assert_int_equal(ioat_walk(m, 0x40000 | 0x808, second, &t), 0);
+	assert_int_equal(t.absolute, 0x42000);
+	assert_int_equal(ioat_walk(m, 0x50000 | 0x80c, first, &t), 0);
+	assert_int_equal(t.absolute, 0x42000);
+	assert_int_equal(t.iova, first & ~0xfffull);
+}
+
+static void address_that_the_table_does_not_cover_is_out_of_range(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	put_three_levels(m);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, 1ull << 42 | iova, &t), PEC_OUT_OF_RANGE);
+	assert_int_equal(ioat_walk(m, NEXT | 0x800, iova, &t), PEC_OUT_OF_RANGE);
+}
+
+static void invalid_entry_at_any_level_has_no_translation(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	put_three_levels(m);
+	put(m, TABLE, 5, NEXT | 0x27);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_TRANSLATION_PROTECTION);
+	put_three_levels(m);
+	put(m, NEXT, 7, PAGES | 0x20);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_TRANSLATION_PROTECTION);
+	put_three_levels(m);
+	put(m, PAGES, 9, 0x42400);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_TRANSLATION_PROTECTION);
+}
+
+static void entry_of_zeros_is_an_invalid_table_entry(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+	put(m, TABLE, 5, NEXT | 0x7);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+	put(m, NEXT, 7, PAGES);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+}
+
+static void protection_at_any_level_counts(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	put_three_levels(m);
+	assert_int_equal(ioat_walk(m, TABLE | 0xa04, iova, &t), 0);
+	assert_false(t.writable);
+	put(m, TABLE, 5, NEXT | 0x207);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), 0);
+	assert_false(t.writable);
+	put_three_levels(m);
+	put(m, NEXT, 7, PAGES | 0x200);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), 0);
+	assert_false(t.writable);
+	put_three_levels(m);
+	put(m, PAGES, 9, 0x42200);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), 0);
+	assert_false(t.writable);
+}
+
+static void malformed_region_entries_have_codes_of_their_own(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	put_three_levels(m);
+	put(m, TABLE, 5, NEXT | 0x6); /* length */
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_TABLE_LENGTH);
+	put(m, TABLE, 5, NEXT | 0x47); /* offset */
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_TABLE_LENGTH);
+	put(m, TABLE, 5, NEXT | 0xb); /* region-second in a region-third table */
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_TABLE_TYPE);
+	put(m, TABLE, 5, NEXT | 0x7);
+	put(m, NEXT, 7, PAGES | 0x4);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_TABLE_TYPE);
+}
+
+static void segment_and_region_third_entries_can_designate_frames(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	put_three_levels(m);
+	put(m, NEXT, 7, 0x500400);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), 0);
+	assert_int_equal(t.iova, iova & ~(MIB - 1));
+	assert_int_equal(t.absolute, 0x500000);
+	assert_int_equal(t.size, MIB);
+	put(m, TABLE, 5, 0x80000000 | 0x607);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), 0);
+	assert_int_equal(t.iova, 5ull << 31);
+	assert_int_equal(t.absolute, 0x80000000);
+	assert_int_equal(t.size, 2 * GIB);
+	assert_false(t.writable);
+}
+
+static void designation_of_a_frame_needs_no_table(void **state)
+{
+	struct dma_translation t;
+
+	assert_int_equal(ioat_walk(*state, 0x7000 | 0x810, iova, &t), 0);
+	assert_int_equal(t.absolute, 0x7000);
+	assert_int_equal(t.size, 4096);
+	assert_int_equal(ioat_walk(*state, 0x300000 | 0x811, iova, &t), 0);
+	assert_int_equal(t.absolute, 0x300000);
+	assert_int_equal(t.size, MIB);
+}
+
+static void table_outside_memory_is_an_invalid_table_entry(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	assert_int_equal(ioat_walk(m, MEMORY_SIZE | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+	assert_int_equal(ioat_walk(m, ~0x3fffull | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+	put(m, TABLE, 5, 0xfffffffffff00000 | 0x7);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+	put_three_levels(m);
+	put(m, NEXT, 7, MEMORY_SIZE);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+}
+
+/* --- registration --------------------------------------------------------------------- */
+
+static uint8_t *range_fib(struct guest *g, uint64_t pba, uint64_t pal, uint64_t iota)
+{
+	uint8_t *fib = guest_fib(g);
+
+	store_be64(fib + 16, pba);
+	store_be64(fib + 24, pal);
+	store_be64(fib + 32, iota);
+	return fib;
+}
+
+static struct dma_space *space(struct guest *g)
+{
+	return pci_function_dma(g->function);
+}
+
+static void dma_goes_where_the_tables_say(void **state)
+{
+	struct guest *g = *state;
+	char buffer[8] = "written";
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_map(g, SDMA + 0x5000, 0x9000, true);
+	assert_int_equal(dma_write(space(g), SDMA + 0x5010, buffer, 8), 0);
+	assert_string_equal(guest_at(g, 0x9010), "written");
+	assert_int_equal(g->written_first, 0x9010);
+	assert_int_equal(g->written_length, 8);
+	strcpy(guest_at(g, 0x9010), "changed");
+	assert_int_equal(dma_read(space(g), SDMA + 0x5010, buffer, 8), 0);
+	assert_string_equal(buffer, "changed");
+}
+
+static void translation_registers_once_and_deregisters_once(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | IOTA_RTTO);
+	assert_int_equal(guest_mpcifc(g, 5), 0);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 24);
+	assert_int_equal(guest_mpcifc(g, 6), 0);
+	assert_int_equal(g->cc, 1);
+	guest_mpcifc(g, 4);
+	assert_int_equal(g->cc, 0);
+	guest_mpcifc(g, 4);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 24);
+	guest_mpcifc(g, 6);
+	assert_int_equal(g->cc, 0);
+	guest_mpcifc(g, 5);
+	assert_int_equal(g->cc, 0);
+	guest_mpcifc(g, 5);
+	assert_int_equal(g->cc, 1);
+}
+
+static void registration_checks_range_and_designation(void **state)
+{
+	struct guest *g = *state;
+	static const struct { uint64_t pba, pal, iota; } bad[] = {
+		{ SDMA - 0x1000, SDMA + GIB, TABLES_AT | 0x804 },
+		{ SDMA, 0x0200000000000000, TABLES_AT | 0x804 },
+		{ SDMA + GIB, SDMA, TABLES_AT | 0x804 },
+		{ SDMA, SDMA + GIB, TABLES_AT | 0x814 }, /* types 5, 6, 7 */
+		{ SDMA, SDMA + GIB, TABLES_AT | 0x818 },
+		{ SDMA, SDMA + GIB, TABLES_AT | 0x81c },
+		{ SDMA, SDMA + GIB, TABLES_AT | 0x813 }, /* no such frame size */
+		{ SDMA, SDMA + GIB, 0 },                 /* without translation */
+	};
+
+	guest_enable(g);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		guest_clear(g);
+		range_fib(g, bad[i].pba, bad[i].pal, bad[i].iota);
+		assert_int_not_equal(guest_mpcifc(g, 4), 0);
+		assert_int_equal(g->program, ZPCI_PGM_OPERAND);
+	}
+	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | 0x804);
+	g->gr[5] = (uint64_t)g->fh << 32 | 1 << 16 | 4;
+	assert_int_equal(zpci_insn_mpcifc(g->zpci, g, 5, FIB_AT, 1), 0);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 28);
+}
+
+static void address_outside_the_registered_range_is_an_error(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	char byte;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	assert_int_equal(dma_read(space(g), SDMA + 4 * GIB, &byte, 1), -EFAULT);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), PEC_OUT_OF_RANGE);
+}
+
+/* --- direct mapping ------------------------------------------------------------------------ */
+
+static struct guest *relaxed_guest(void)
+{
+	struct guest *g = guest_new();
+	struct zpci_function_config config = zpci_function_defaults(1);
+
+	config.relaxed_translation = true;
+	guest_plug(g, &config);
+	guest_enable(g);
+	return g;
+}
+
+static void function_without_translation_sees_memory_at_sdma(void **state)
+{
+	struct guest *g = relaxed_guest();
+	char buffer[8] = "direct!";
+	struct zpci_event event;
+
+	range_fib(g, SDMA, 0x1ffffffffffffff, 0);
+	assert_int_equal(guest_mpcifc(g, 4), 0);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(dma_write(space(g), SDMA + 0x7ffc, buffer, 8), 0);
+	assert_string_equal(guest_at(g, 0x7ffc), "direct!");
+	assert_int_equal(dma_write(space(g), SDMA + GUEST_MEMORY - 8, buffer, 8), 0);
+	assert_int_equal(dma_write(space(g), SDMA + GUEST_MEMORY - 4, buffer, 8), -EFAULT);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be64(event.ccdf + 16), SDMA + GUEST_MEMORY);
+	guest_free(g);
+}
+
+static void guest_switches_between_translation_and_none(void **state)
+{
+	struct guest *g = relaxed_guest();
+	uint32_t value;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA + 0x1000, 0x9000, true);
+	store_be32(guest_at(g, 0x9000), 1);
+	store_be32(guest_at(g, 0x1000), 2);
+	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(load_be32(&value), 1);
+	range_fib(g, SDMA, SDMA + GIB, 0);
+	guest_mpcifc(g, 6);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(load_be32(&value), 2);
+	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | IOTA_RTTO);
+	guest_mpcifc(g, 6);
+	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(load_be32(&value), 1);
+	guest_free(g);
+}
+
+static void direct_mapping_is_refused_where_the_aperture_is_too_small(void **state)
+{
+	struct guest *g = guest_new();
+	struct zpci_function_config config = zpci_function_defaults(1);
+
+	config.relaxed_translation = true;
+	config.edma = config.sdma + GUEST_MEMORY - 0x1000 - 1;
+	guest_plug(g, &config);
+	guest_enable(g);
+	range_fib(g, SDMA, config.edma, 0);
+	assert_int_not_equal(guest_mpcifc(g, 4), 0);
+	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
+	guest_free(g);
+}
+
+/* --- RPCIT ---------------------------------------------------------------------------------- */
+
+static void refresh_takes_a_page_away(void **state)
+{
+	struct guest *g = *state;
+	uint32_t value;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_map(g, SDMA, 0x9000, true);
+	guest_map(g, SDMA + 0x1000, 0xa000, true);
+	assert_int_equal(dma_read(space(g), SDMA, &value, 4), 0);
+	guest_unmap(g, SDMA);
+	assert_int_equal(guest_rpcit(g, SDMA, 0x1000), 0);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(dma_read(space(g), SDMA, &value, 4), -EFAULT);
+}
+
+static void entry_that_was_made_valid_needs_no_refresh(void **state)
+{
+	struct guest *g = *state;
+	uint32_t value;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_map(g, SDMA + 0x1000, 0xa000, true);
+	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	guest_map(g, SDMA, 0x9000, true);
+	assert_int_equal(dma_read(space(g), SDMA, &value, 4), 0);
+}
+
+static void refresh_of_the_whole_aperture_takes_everything_away(void **state)
+{
+	struct guest *g = *state;
+	uint32_t value;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 256; i++) {
+		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
+		assert_int_equal(dma_read(space(g), SDMA + i * 0x1000, &value, 4), 0);
+	}
+	for (unsigned i = 0; i < 256; i++)
+		guest_map(g, SDMA + i * 0x1000, 0xa000, true);
+	store_be32(guest_at(g, 0xa000), 77);
+	assert_int_equal(guest_rpcit(g, SDMA, 4 * GIB), 0);
+	assert_int_equal(g->cc, 0);
+	for (unsigned i = 0; i < 256; i++) {
+		assert_int_equal(dma_read(space(g), SDMA + i * 0x1000, &value, 4), 0);
+		assert_int_equal(load_be32(&value), 77);
+	}
+}
+
+static void refresh_checks_handle_registers_and_state(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+
+	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(g->cc, 3);
+	guest_enable(g);
+	assert_int_not_equal(zpci_insn_rpcit(g->zpci, g, 5, 7), 0);
+	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
+	g->problem_state = true;
+	assert_int_not_equal(guest_rpcit(g, SDMA, 0x1000), 0);
+	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
+	g->problem_state = false;
+	guest_rpcit(g, SDMA, 0x1000); /* nothing registered */
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 8);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), PEC_INVALID_ADDRESS_SPACE);
+	guest_rpcit(g, SDMA, 0x1000); /* in error by now */
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 40);
+}
+
+static void refresh_outside_the_registered_range_is_an_error(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_rpcit(g, 0x1000, 0x1000);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 8);
+}
+
+static void refresh_up_to_the_end_of_the_address_space_is_possible(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_rpcit(g, 0, UINT64_MAX);
+	assert_int_equal(g->cc, 0);
+	guest_rpcit(g, SDMA, UINT64_MAX);
+	assert_int_equal(g->cc, 0);
+	guest_rpcit(g, SDMA, 0);
+	assert_int_equal(g->cc, 0);
+}
+
+static void refresh_answers_cc_2_while_dma_is_in_flight(void **state)
+{
+	struct guest *g = *state;
+	struct dma_range range = { SDMA, 0x1000 };
+	struct dma_access access;
+	struct iovec iov;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_map(g, SDMA, 0x9000, true);
+	guest_map(g, SDMA + 0x1000, 0xa000, true);
+	assert_int_equal(dma_access_begin(space(g), &access, DMA_FROM_DEVICE, &range, 1, &iov, 1),
+			 1);
+	assert_ptr_equal(iov.iov_base, guest_at(g, 0x9000));
+	guest_rpcit(g, SDMA + 0x1000, 0x1000); /* another page */
+	assert_int_equal(g->cc, 0);
+	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(g->cc, 2);
+	dma_access_end(&access, 0x1000);
+	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(g->cc, 0);
+}
+
+static void deregistration_answers_cc_2_while_dma_is_in_flight(void **state)
+{
+	struct guest *g = *state;
+	struct dma_range range = { SDMA, 0x1000 };
+	struct dma_access access;
+	struct iovec iov;
+	char byte;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_map(g, SDMA, 0x9000, true);
+	dma_access_begin(space(g), &access, DMA_TO_DEVICE, &range, 1, &iov, 1);
+	guest_mpcifc(g, 5);
+	assert_int_equal(g->cc, 2);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EPERM);
+	dma_access_end(&access, 0);
+	guest_mpcifc(g, 5);
+	assert_int_equal(g->cc, 0);
+}
+
+/* A device that reads and writes all the time while the guest maps and unmaps. */
+struct busy {
+	struct guest *g;
+	atomic_bool stop;
+	atomic_uint violations;
+	unsigned transfers;
+};
+
+/*
+ * The guest writes 1 to a page before it maps it and 0 after RPCIT
+ * has returned; the device looks while its access is in flight.
+ */
+
+static void *busy_device(void *opaque)
+{
+	struct busy *busy = opaque;
+	struct dma_range range = { SDMA, 0x1000 };
+	struct dma_access access;
+	struct iovec iov;
+
+	while (!busy->stop) {
+		int n = dma_access_begin(space(busy->g), &access, DMA_TO_DEVICE, &range, 1, &iov, 1);
+
+		if (n != 1)
+			continue;
+		/* The page may have been given to somebody else only after our end. */
+		for (int i = 0; i < 50; i++) {
+			if (__atomic_load_n((uint8_t *)iov.iov_base, __ATOMIC_RELAXED) != 1)
+				busy->violations++;
+		}
+		dma_access_end(&access, 0);
+		busy->transfers++;
+	}
+	return NULL;
+}
+
+static void page_is_not_used_any_more_when_refresh_returns(void **state)
+{
+	struct guest *g = *state;
+	struct busy busy = { .g = g };
+	uint8_t *pages[2] = { guest_at(g, 0x9000), guest_at(g, 0xa000) };
+	pthread_t thread;
+	struct timespec start, now;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	__atomic_store_n(pages[0], 1, __ATOMIC_SEQ_CST);
+	guest_map(g, SDMA, 0x9000, true);
+	assert_int_equal(pthread_create(&thread, NULL, busy_device, &busy), 0);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (unsigned i = 1; i < 3000; i++) {
+		/* Map the other page, refresh, and only then reuse the one before. */
+		__atomic_store_n(pages[i % 2], 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n((uint64_t *)guest_at(g, TABLES_AT + 0x8000),
+				 be64_of(i % 2 ? 0xa000 : 0x9000).raw, __ATOMIC_SEQ_CST);
+		do {
+			guest_rpcit(g, SDMA, 0x1000);
+		} while (g->cc == 2);
+		assert_int_equal(g->cc, 0);
+		__atomic_store_n(pages[(i + 1) % 2], 0, __ATOMIC_SEQ_CST);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec > 20)
+			break;
+	}
+	busy.stop = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(busy.violations, 0);
+	assert_true(busy.transfers > 0);
+}
+
+int main(void)
+{
+#define WALK(name) cmocka_unit_test_setup(name, walk_setup)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
+	const struct CMUnitTest tests[] = {
+		WALK(walk_of_three_levels_finds_the_page),
+		WALK(walk_starts_at_the_level_that_the_designation_says),
+		WALK(address_that_the_table_does_not_cover_is_out_of_range),
+		WALK(invalid_entry_at_any_level_has_no_translation),
+		WALK(entry_of_zeros_is_an_invalid_table_entry),
+		WALK(protection_at_any_level_counts),
+		WALK(malformed_region_entries_have_codes_of_their_own),
+		WALK(segment_and_region_third_entries_can_designate_frames),
+		WALK(designation_of_a_frame_needs_no_table),
+		WALK(table_outside_memory_is_an_invalid_table_entry),
+		TEST(dma_goes_where_the_tables_say),
+		TEST(translation_registers_once_and_deregisters_once),
+		TEST(registration_checks_range_and_designation),
+		TEST(address_outside_the_registered_range_is_an_error),
+		cmocka_unit_test(function_without_translation_sees_memory_at_sdma),
+		cmocka_unit_test(guest_switches_between_translation_and_none),
+		cmocka_unit_test(direct_mapping_is_refused_where_the_aperture_is_too_small),
+		TEST(refresh_takes_a_page_away),
+		TEST(entry_that_was_made_valid_needs_no_refresh),
+		TEST(refresh_of_the_whole_aperture_takes_everything_away),
+		TEST(refresh_checks_handle_registers_and_state),
+		TEST(refresh_outside_the_registered_range_is_an_error),
+		TEST(refresh_up_to_the_end_of_the_address_space_is_possible),
+		TEST(refresh_answers_cc_2_while_dma_is_in_flight),
+		TEST(deregistration_answers_cc_2_while_dma_is_in_flight),
+		TEST(page_is_not_used_any_more_when_refresh_returns),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
