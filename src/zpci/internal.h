@@ -245,7 +245,7 @@ static inline bool memory_contains(const struct zpci *zpci, uint64_t absolute, u
 	return range_fits(absolute, length, zpci->memory.size);
 }
 
-void memory_written(struct zpci *zpci, uint64_t absolute, uint64_t length);
+void zpci_memory_written(struct zpci *zpci, uint64_t absolute, uint64_t length);
 
 /* --- functions -------------------------------------------------------------------- */
 

@@ -33,7 +33,7 @@ static bool set_indicator(struct zpci *zpci, uint64_t absolute, unsigned bit)
 	absolute += bit / 8;
 	before = __atomic_fetch_or(zpci->memory.base + absolute, mask, __ATOMIC_SEQ_CST);
 	if (!(before & mask))
-		memory_written(zpci, absolute, 1);
+		zpci_memory_written(zpci, absolute, 1);
 	return before & mask;
 }
 

@@ -68,7 +68,7 @@ static void update(struct zpci_function *f)
 	store64(f, offsetof(struct fmb, dma_read), dma.read);
 	store64(f, offsetof(struct fmb, dma_written), dma.written);
 	store64(f, offsetof(struct fmb, last_update), now & ~FMB_UPDATING);
-	memory_written(f->zpci, m->address, sizeof(struct fmb));
+	zpci_memory_written(f->zpci, m->address, sizeof(struct fmb));
 }
 
 void zpci_update_measurements(struct zpci *zpci, uint64_t now_ms)

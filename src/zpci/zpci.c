@@ -109,7 +109,7 @@ void trace_record(struct zpci *zpci, const char *event, const struct outcome *ou
 	zpci->config.machine->trace(zpci->config.opaque, event, text);
 }
 
-void memory_written(struct zpci *zpci, uint64_t absolute, uint64_t length)
+void zpci_memory_written(struct zpci *zpci, uint64_t absolute, uint64_t length)
 {
 	if (zpci->memory.written)
 		zpci->memory.written(zpci->memory.opaque, absolute, length);
