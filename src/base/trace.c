@@ -5,6 +5,7 @@
 #include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -51,6 +52,14 @@ unsigned int trace_matches(const char *pattern)
 	return matches;
 }
 
+bool trace_any_enabled(const char *prefix)
+{
+	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++)
+		if (trace_enabled(id) && !strncmp(trace_names[id], prefix, strlen(prefix)))
+			return true;
+	return false;
+}
+
 void trace_disable_all(void)
 {
 	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++)
@@ -79,4 +88,16 @@ void trace_emit(enum trace_id id, const char *format, ...)
 		used = MIN(used + more, LOG_LINE_MAX - 1);
 	used += log_line_end(line + used);
 	log_write(line, (unsigned long)used);
+}
+
+bool trace_text(const char *name, const char *text)
+{
+	for (unsigned int id = 0; id < TRACE_ID_COUNT; id++) {
+		if (strcmp(trace_names[id], name))
+			continue;
+		if (trace_enabled(id))
+			trace_emit(id, "%s", text);
+		return true;
+	}
+	return false;
 }

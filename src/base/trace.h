@@ -51,8 +51,16 @@ static inline bool trace_enabled(enum trace_id id)
 unsigned int trace_enable(const char *pattern);
 /* How many would. */
 unsigned int trace_matches(const char *pattern);
+/* Is one enabled whose name begins so? */
+bool trace_any_enabled(const char *prefix);
 void trace_disable_all(void);
 void trace_print_names(FILE *out);
+
+/*
+ * For a library that names its events by strings: the same as trace_NAME(text).
+ * Returns false when the table has no such event.
+ */
+bool trace_text(const char *name, const char *text);
 
 void trace_emit(enum trace_id id, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -33,6 +33,9 @@
 /* The instruction address of the disabled wait that ends a shutdown by quiesce. */
 #define QUIESCE_PSW_ADDRESS 0xfff
 
+/* Milliseconds between updates of PCI measurement blocks. */
+#define MEASUREMENT_INTERVAL 250
+
 static const char *const exit_names[] = {
 	[VCPU_EXIT_STOPPED] = "stopped",
 	[VCPU_EXIT_DISABLED_WAIT] = "disabled wait",
@@ -467,8 +470,11 @@ static enum machine_status main_loop(struct machine *machine)
 		enum machine_reset kind;
 		uint64_t count;
 
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+		if (poll(fds, ARRAY_SIZE(fds),
+			 machine_pci_wants_time(machine) ? MEASUREMENT_INTERVAL : -1) < 0)
 			continue;
+		if (machine_pci_wants_time(machine))
+			machine_pci_update(machine);
 		if (fds[1].revents && take_signal(machine, &asked, &status) == END)
 			return status;
 		if (!fds[0].revents || read(machine->wake, &count, sizeof(count)) < 0)

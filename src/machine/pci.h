@@ -34,6 +34,13 @@ void machine_pci_destroy(struct machine *machine);
 /* A subsystem reset. No vCPU runs. */
 void machine_pci_reset(struct machine *machine);
 
+/*
+ * Measurement blocks are brought up to date by the main thread, a few times a
+ * second, if there is a function to measure.
+ */
+bool machine_pci_wants_time(const struct machine *machine);
+void machine_pci_update(struct machine *machine);
+
 /* SCLP configure and deconfigure: the response code. */
 uint16_t machine_pci_configure(struct machine *machine, uint32_t fid, bool on);
 

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine's side of libzpci; see pci.h. */
+#include "machine/pci.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/trace.h"
+#include "devices/device.h"
+#include "machine/internal.h"
+#include "pci/pci.h"
+#include "zpci/zpci.h"
+
+static_assert(ZPCI_CCDF_SIZE <= CSS_EVENT_MAX, "an event fits");
+
+struct machine_pci {
+	struct zpci *zpci;
+	struct pci_function **functions;
+	unsigned int function_count;
+};
+
+/* --- what libzpci asks of a vCPU ------------------------------------------------------- */
+
+static uint64_t pci_gr(void *vcpu, unsigned int r)
+{
+	return vcpu_gr(vcpu, r);
+}
+
+static void pci_set_gr(void *vcpu, unsigned int r, uint64_t value)
+{
+	vcpu_set_gr(vcpu, r, value);
+}
+
+static void pci_set_cc(void *vcpu, unsigned int cc)
+{
+	vcpu_set_cc(vcpu, cc);
+}
+
+static bool pci_problem_state(void *vcpu)
+{
+	return vcpu_problem_state(vcpu);
+}
+
+static int pci_program(void *vcpu, enum zpci_program code)
+{
+	/* Both enumerations have the architecture's numbers. */
+	return vcpu_program(vcpu, (enum pgm_code)code);
+}
+
+static int pci_read(void *vcpu, uint64_t address, unsigned int ar, void *to, size_t length)
+{
+	return vcpu_read(vcpu, address, ar, to, length);
+}
+
+static int pci_write(void *vcpu, uint64_t address, unsigned int ar, const void *from,
+		     size_t length)
+{
+	return vcpu_write(vcpu, address, ar, from, length);
+}
+
+static int pci_translate(void *vcpu, uint64_t address, unsigned int ar, bool write,
+			 uint64_t *absolute)
+{
+	return vcpu_translate(vcpu, address, ar, write, absolute);
+}
+
+static const struct zpci_vcpu_ops vcpu_ops = {
+	.gr = pci_gr,
+	.set_gr = pci_set_gr,
+	.set_cc = pci_set_cc,
+	.problem_state = pci_problem_state,
+	.program = pci_program,
+	.read = pci_read,
+	.write = pci_write,
+	.translate = pci_translate,
+};
+
+/* --- … and of the machine ---------------------------------------------------------------- */
+
+static void pci_adapter_interruption(void *opaque, unsigned int isc)
+{
+	floating_adapter(&((struct machine *)opaque)->floating, isc);
+}
+
+static void pci_set_interruption_mode(void *opaque, unsigned int isc,
+				      enum zpci_interruption_mode mode)
+{
+	floating_set_mode(&((struct machine *)opaque)->floating, isc, mode);
+}
+
+static void pci_event_pending(void *opaque)
+{
+	css_event_pending(opaque);
+}
+
+static uint64_t pci_tod(void *opaque)
+{
+	return cpu_complex_tod(((struct machine *)opaque)->cpus);
+}
+
+static void pci_trace(void *opaque, const char *event, const char *text)
+{
+	trace_text(event, text);
+}
+
+static void pci_memory_written(void *opaque, uint64_t absolute, uint64_t length)
+{
+	cpu_complex_memory_written(((struct machine *)opaque)->cpus, absolute, length);
+}
+
+static const struct zpci_machine_ops machine_ops = {
+	.adapter_interruption = pci_adapter_interruption,
+	.set_interruption_mode = pci_set_interruption_mode,
+	.event_pending = pci_event_pending,
+	.tod = pci_tod,
+};
+
+/* With no `trace`, libzpci composes no text: what to use is decided once. */
+static const struct zpci_machine_ops traced_machine_ops = {
+	.adapter_interruption = pci_adapter_interruption,
+	.set_interruption_mode = pci_set_interruption_mode,
+	.event_pending = pci_event_pending,
+	.tod = pci_tod,
+	.trace = pci_trace,
+};
+
+/* --- instructions ---------------------------------------------------------------------------- */
+
+static struct zpci *zpci_of(void *opaque)
+{
+	return ((struct machine *)opaque)->pci->zpci;
+}
+
+static int handle_clp(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	unsigned int r3 = insn->raw >> 44 & 15;
+	unsigned int m4 = insn->raw >> 40 & 15;
+
+	return zpci_insn_clp(zpci_of(opaque), v, insn->r1, insn->r2, r3, m4);
+}
+
+static int handle_pcistg(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_pcistg(zpci_of(opaque), v, insn->r1, insn->r2);
+}
+
+static int handle_pcilg(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_pcilg(zpci_of(opaque), v, insn->r1, insn->r2);
+}
+
+static int handle_rpcit(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_rpcit(zpci_of(opaque), v, insn->r1, insn->r2);
+}
+
+static int handle_mpcifc(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_mpcifc(zpci_of(opaque), v, insn->r1, insn->address, insn->b2);
+}
+
+static int handle_stpcifc(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_stpcifc(zpci_of(opaque), v, insn->r1, insn->address, insn->b2);
+}
+
+static int handle_pcistb(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_pcistb(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
+}
+
+static int handle_sic(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_sic(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
+}
+
+static const struct {
+	uint16_t opcode;
+	cpu_insn_handler *handler;
+} instructions[] = {
+	{ 0xb9a0, handle_clp },
+	{ 0xb9d0, handle_pcistg },
+	{ 0xb9d2, handle_pcilg },
+	{ 0xb9d3, handle_rpcit },
+	{ 0xe3d0, handle_mpcifc },
+	{ 0xe3d4, handle_stpcifc },
+	{ 0xebd0, handle_pcistb },
+	{ 0xebd1, handle_sic },
+};
+
+/* --- service processor, channel subsystem, reset ------------------------------------------------ */
+
+uint16_t machine_pci_configure(struct machine *machine, uint32_t fid, bool on)
+{
+	struct zpci *zpci = machine->pci->zpci;
+
+	return on ? zpci_sclp_configure(zpci, fid) : zpci_sclp_deconfigure(zpci, fid);
+}
+
+bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *event)
+{
+	struct zpci *zpci = machine->pci->zpci;
+	struct zpci_event next;
+
+	if (!zpci_next_event(zpci, &next))
+		return false;
+	event->content_code = next.content_code;
+	event->length = sizeof(next.ccdf);
+	memcpy(event->data, next.ccdf, sizeof(next.ccdf));
+	event->more = zpci_has_event(zpci);
+	return true;
+}
+
+void machine_pci_reset(struct machine *machine)
+{
+	zpci_reset(machine->pci->zpci);
+}
+
+bool machine_pci_wants_time(const struct machine *machine)
+{
+	return machine->pci->function_count;
+}
+
+void machine_pci_update(struct machine *machine)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	zpci_update_measurements(machine->pci->zpci,
+				 (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
+}
+
+/* --- devices --------------------------------------------------------------------------------------- */
+
+/* Both are numbers that no device has, neither one made nor one asked for. */
+static uint32_t free_fid(const struct machine_config *config)
+{
+	for (uint32_t fid = 0;; fid++) {
+		bool taken = false;
+
+		for (unsigned int i = 0; i < config->device_count; i++)
+			taken |= config->devices[i].has_fid && config->devices[i].fid == fid;
+		if (!taken)
+			return fid;
+	}
+}
+
+static uint32_t free_uid(const struct machine_config *config)
+{
+	for (uint32_t uid = 1;; uid++) {
+		bool taken = false;
+
+		for (unsigned int i = 0; i < config->device_count; i++)
+			taken |= config->devices[i].has_uid && config->devices[i].uid == uid;
+		if (!taken)
+			return uid;
+	}
+}
+
+static int plug(struct machine *machine, unsigned int number, char *error, size_t error_size)
+{
+	struct device_config *device = &machine->config.devices[number];
+	struct machine_pci *pci = machine->pci;
+	struct zpci_function_config function;
+	char name[64];
+	int rc;
+
+	if (!device->has_fid) {
+		device->fid = free_fid(&machine->config);
+		device->has_fid = true;
+	}
+	if (!device->has_uid) {
+		device->uid = free_uid(&machine->config);
+		device->has_uid = true;
+	}
+	snprintf(name, sizeof(name), "%s%u", device->type->name, number);
+	rc = device_create(device, name, &pci->functions[number], error, error_size);
+	if (rc)
+		return rc;
+	pci->function_count++;
+	function = zpci_function_defaults(device->fid);
+	function.uid = (uint16_t)device->uid;
+	return zpci_plug(pci->zpci, pci->functions[number], &function, false, error, error_size);
+}
+
+int machine_pci_create(struct machine *machine, char *error, size_t error_size)
+{
+	struct zpci_config config = {
+		.memory = {
+			.base = machine->memory.base,
+			.size = machine->memory.size,
+			.written = pci_memory_written,
+			.opaque = machine,
+		},
+		.vcpu = &vcpu_ops,
+		.machine = trace_any_enabled("zpci_") ? &traced_machine_ops : &machine_ops,
+		.opaque = machine,
+		.uid_checking = true,
+	};
+	struct machine_pci *pci = calloc(1, sizeof(*pci));
+	int rc;
+
+	machine->pci = pci;
+	if (pci)
+		pci->zpci = zpci_create(&config);
+	if (pci && machine->config.device_count)
+		pci->functions = calloc(machine->config.device_count, sizeof(*pci->functions));
+	if (!pci || !pci->zpci || (machine->config.device_count && !pci->functions)) {
+		snprintf(error, error_size, "out of memory");
+		return -ENOMEM;
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(instructions); i++) {
+		rc = cpu_complex_set_handler(machine->cpus, instructions[i].opcode,
+					     instructions[i].handler);
+		if (rc) {
+			snprintf(error, error_size, "this CPU has no PCI instructions");
+			return -EIO;
+		}
+	}
+	for (unsigned int i = 0; i < machine->config.device_count; i++) {
+		rc = plug(machine, i, error, error_size);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+void machine_pci_destroy(struct machine *machine)
+{
+	struct machine_pci *pci = machine->pci;
+
+	if (!pci)
+		return;
+	zpci_destroy(pci->zpci);
+	for (unsigned int i = 0; i < pci->function_count; i++)
+		pci_function_free(pci->functions[i]);
+	free(pci->functions);
+	free(pci);
+	machine->pci = NULL;
+}
