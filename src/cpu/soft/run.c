@@ -577,7 +577,9 @@ enum vcpu_exit vcpu_run(struct vcpu *c)
 		program_interruption(c);
 	}
 	do {
-		if (unlikely(limit_reached(c, vcpu_instructions(c))) && attend(c, &reason))
+		/* A CPU that has executed nothing yet is not above any limit. */
+		if (unlikely(limit_reached(c, vcpu_instructions(c)) || interruption_wanted(c)) &&
+		    attend(c, &reason))
 			break;
 		run_code(c);
 	} while (true);
