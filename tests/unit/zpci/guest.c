@@ -93,7 +93,7 @@ static const struct zpci_vcpu_ops vcpu_ops = {
 
 static void adapter_interruption(void *opaque, unsigned isc)
 {
-	((struct guest *)opaque)->interruptions[isc]++;
+	__atomic_fetch_add(&((struct guest *)opaque)->interruptions[isc], 1, __ATOMIC_SEQ_CST);
 }
 
 static void set_interruption_mode(void *opaque, unsigned isc, enum zpci_interruption_mode mode)

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT */
+/* MPCIFC and STPCIFC, the states and what moves between them, events, measurement. */
+#include "guest.h"
+
+#include <errno.h>
+
+#include "zpci/internal.h"
+
+#define CONTROLS(g) (*(uint8_t *)guest_at(g, FIB_AT + 8))
+
+static struct dma_space *space(struct guest *g)
+{
+	return pci_function_dma(g->function);
+}
+
+/* Bring the function into the error state by a transfer that has no translation. */
+static void let_fail(struct guest *g)
+{
+	char byte;
+
+	assert_int_equal(dma_read(space(g), SDMA + 0x7123, &byte, 1), -EFAULT);
+}
+
+static void enable_with_everything(struct guest *g)
+{
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_register_interruptions(g, 3, 8);
+}
+
+/* --- MPCIFC, STPCIFC ------------------------------------------------------------------ */
+
+static void modify_checks_alignment_handle_format_and_operation(void **state)
+{
+	struct guest *g = *state;
+
+	guest_fib(g);
+	guest_mpcifc(g, 2); /* disabled */
+	assert_int_equal(g->cc, 3);
+	guest_enable(g);
+	g->gr[5] = (uint64_t)g->fh << 32 | 2;
+	assert_int_not_equal(zpci_insn_mpcifc(g->zpci, g, 5, FIB_AT + 4, 1), 0);
+	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
+	guest_clear(g);
+	*guest_fib(g) = 1;
+	assert_int_not_equal(guest_mpcifc(g, 2), 0);
+	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
+	guest_clear(g);
+	guest_fib(g);
+	assert_int_not_equal(guest_mpcifc(g, 1), 0);
+	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
+	guest_clear(g);
+	assert_int_not_equal(guest_mpcifc(g, 8), 0);
+	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
+	guest_clear(g);
+	g->inaccessible = FIB_AT + 8;
+	assert_int_not_equal(guest_mpcifc(g, 2), 0);
+	assert_true(g->access_exception);
+	guest_clear(g);
+	g->inaccessible = 0;
+	g->problem_state = true;
+	assert_int_not_equal(guest_mpcifc(g, 2), 0);
+	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
+}
+
+static void store_gives_back_what_was_registered(void **state)
+{
+	struct guest *g = *state;
+	uint8_t *fib = guest_at(g, FIB_AT);
+
+	enable_with_everything(g);
+	memset(fib, 0xee, FIB_SIZE);
+	assert_int_equal(guest_stpcifc(g, g->fh), 0);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(fib[0], 0);
+	assert_int_equal(CONTROLS(g), 0x90);
+	assert_int_equal(load_be64(fib + 16), SDMA);
+	assert_int_equal(load_be64(fib + 24), SDMA + 4 * GIB - 1);
+	assert_int_equal(load_be64(fib + 32), TABLES_AT | IOTA_RTTO);
+	assert_int_equal(load_be32(fib + 40), 3 << 28 | 8 << 16 | 1 << 7 | 9);
+	assert_int_equal(load_be64(fib + 48), AIBV_AT);
+	assert_int_equal(load_be64(fib + 56), AISB_AT);
+	assert_int_equal(load_be32(fib + 76), 0);
+}
+
+static void store_of_a_disabled_function_is_a_block_of_zeros(void **state)
+{
+	struct guest *g = *state;
+	static const uint8_t zeros[FIB_SIZE];
+
+	memset(guest_at(g, FIB_AT), 0xee, FIB_SIZE);
+	guest_stpcifc(g, g->fh);
+	assert_int_equal(g->cc, 0);
+	assert_memory_equal(guest_at(g, FIB_AT), zeros, FIB_SIZE);
+	guest_stpcifc(g, g->fh | 0x80000000);
+	assert_int_equal(g->cc, 3);
+}
+
+static void store_tells_that_the_handle_lacks_the_enabled_bit(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	guest_stpcifc(g, g->fh & ~0x80000000);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->gr[5] >> 32, g->fh);
+	assert_int_equal(CONTROLS(g), 0x80);
+}
+
+static void store_checks_space_alignment_handle_and_access(void **state)
+{
+	struct guest *g = *state;
+
+	g->gr[5] = (uint64_t)g->fh << 32 | 1 << 16;
+	zpci_insn_stpcifc(g->zpci, g, 5, FIB_AT, 1);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 28);
+	g->gr[5] = (uint64_t)g->fh << 32;
+	assert_int_not_equal(zpci_insn_stpcifc(g->zpci, g, 5, FIB_AT + 1, 1), 0);
+	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
+	guest_stpcifc(g, g->fh + 7);
+	assert_int_equal(g->cc, 3);
+	g->inaccessible = FIB_AT;
+	assert_int_not_equal(guest_stpcifc(g, g->fh), 0);
+	assert_true(g->access_exception);
+	g->problem_state = true;
+	assert_int_not_equal(guest_stpcifc(g, g->fh), 0);
+	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
+}
+
+static void interruptions_register_once_and_deregister_once(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	guest_fib(g);
+	guest_mpcifc(g, 3);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 24);
+	guest_register_interruptions(g, 3, 8);
+	guest_mpcifc(g, 2);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 24);
+	guest_mpcifc(g, 3);
+	assert_int_equal(g->cc, 0);
+}
+
+static void registration_checks_where_the_indicators_are(void **state)
+{
+	struct guest *g = *state;
+	uint8_t *fib = guest_fib(g);
+
+	guest_enable(g);
+	store_be32(fib + 40, 64 << 16 | 63 << 8 | 1 << 7);
+	store_be64(fib + 48, GUEST_MEMORY - 8);
+	guest_mpcifc(g, 2); /* bits 63 to 126 need 16 bytes */
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 4);
+	store_be64(fib + 48, GUEST_MEMORY - 16);
+	store_be64(fib + 56, UINT64_MAX);
+	guest_mpcifc(g, 2);
+	assert_int_equal(g->cc, 1);
+	store_be64(fib + 56, GUEST_MEMORY - 1);
+	guest_mpcifc(g, 2);
+	assert_int_equal(g->cc, 0);
+	guest_mpcifc(g, 3);
+	store_be32(fib + 40, 129 << 16); /* more than the group has */
+	assert_int_not_equal(guest_mpcifc(g, 2), 0);
+	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
+}
+
+/* --- errors and recovery ------------------------------------------------------------------ */
+
+static void failed_transfer_puts_the_function_into_error(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	char byte;
+
+	enable_with_everything(g);
+	let_fail(g);
+	assert_int_equal(g->event_calls, 1);
+	assert_true(zpci_has_event(g->zpci));
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(event.content_code, 1);
+	assert_int_equal(load_be32(event.ccdf + 4), g->fh);
+	assert_int_equal(load_be32(event.ccdf + 8), GUEST_FID);
+	assert_int_equal(load_be64(event.ccdf + 16), SDMA + 0x7123);
+	assert_int_equal(load_be16(event.ccdf + 30), 4);
+	assert_false(zpci_next_event(g->zpci, &event));
+
+	guest_stpcifc(g, g->fh);
+	assert_int_equal(CONTROLS(g), 0xf0);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[6]), 12);
+	guest_pcistg(g, 15, 0, 4, 0);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(dma_read(space(g), SDMA + 0x7123, &byte, 1), -EPERM);
+	assert_false(zpci_has_event(g->zpci)); /* once is enough */
+}
+
+static void store_to_a_protected_page_is_an_error(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	char byte = 0;
+
+	enable_with_everything(g);
+	guest_map(g, SDMA, 0x9000, false);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), 4);
+}
+
+static void page_outside_memory_is_an_error(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	char byte = 0;
+
+	enable_with_everything(g);
+	guest_map(g, SDMA, GUEST_MEMORY, true);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), PEC_ADDRESSING);
+}
+
+static void recovery_unblocks_loads_first_and_dma_then(void **state)
+{
+	struct guest *g = *state;
+	char byte;
+
+	enable_with_everything(g);
+	guest_map(g, SDMA, 0x9000, true);
+	let_fail(g);
+	guest_mpcifc(g, 9);
+	assert_int_equal(g->cc, 0);
+	guest_stpcifc(g, g->fh);
+	assert_int_equal(CONTROLS(g), 0xd0);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EPERM);
+	guest_mpcifc(g, 9);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 24);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->cc, 0);
+	guest_stpcifc(g, g->fh);
+	assert_int_equal(CONTROLS(g), 0x90);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 24);
+}
+
+static void error_can_be_left_in_one_step_or_by_disabling(void **state)
+{
+	struct guest *g = *state;
+	char byte;
+
+	enable_with_everything(g);
+	guest_map(g, SDMA, 0x9000, true);
+	let_fail(g);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	let_fail(g);
+	guest_disable(g);
+	guest_enable(g);
+	guest_stpcifc(g, g->fh);
+	assert_int_equal(CONTROLS(g), 0x80);
+}
+
+static void function_that_is_not_bus_master_does_no_dma_and_no_harm(void **state)
+{
+	struct guest *g = *state;
+	char byte;
+
+	enable_with_everything(g);
+	guest_map(g, SDMA, 0x9000, true);
+	guest_pcistg(g, 15, PCI_COMMAND, 2, 0);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EPERM);
+	assert_false(zpci_has_event(g->zpci));
+}
+
+static void events_that_nobody_fetches_are_bounded(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	unsigned events = 0;
+
+	enable_with_everything(g);
+	for (unsigned i = 0; i < 5000; i++) {
+		let_fail(g);
+		guest_mpcifc(g, 7);
+	}
+	while (zpci_next_event(g->zpci, &event))
+		events++;
+	assert_in_range(events, 100, 4096);
+	let_fail(g);
+	assert_true(zpci_has_event(g->zpci));
+}
+
+/* --- configuring, plugging ------------------------------------------------------------------ */
+
+static void service_processor_configures_and_deconfigures(void **state)
+{
+	struct guest *g = *state;
+	uint32_t fh;
+
+	assert_int_equal(zpci_sclp_configure(g->zpci, 0x77), 0x09f0);
+	assert_int_equal(zpci_sclp_deconfigure(g->zpci, 0x77), 0x09f0);
+	assert_int_equal(zpci_sclp_configure(g->zpci, GUEST_FID), 0x0120);
+	enable_with_everything(g);
+	fh = g->fh;
+	assert_int_equal(zpci_sclp_deconfigure(g->zpci, GUEST_FID), 0x0020);
+	assert_int_equal(zpci_sclp_deconfigure(g->zpci, GUEST_FID), 0x0120);
+	assert_int_equal(g->deconfigured, 0);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 3);
+	guest_stpcifc(g, fh & ~0x80000000);
+	assert_int_equal(g->cc, 3);
+	assert_int_equal(zpci_sclp_configure(g->zpci, GUEST_FID), 0x0020);
+	g->fh = fh & ~0x80000000;
+	guest_enable(g);
+}
+
+static void guest_is_asked_before_a_function_is_taken_away(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+
+	guest_enable(g);
+	assert_int_equal(zpci_request_unplug(g->zpci, GUEST_FID), 0);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(event.content_code, 2);
+	assert_int_equal(load_be32(event.ccdf + 4), g->fh);
+	assert_int_equal(load_be32(event.ccdf + 8), GUEST_FID);
+	assert_int_equal(load_be16(event.ccdf + 30), 0x0303);
+	assert_int_equal(g->deconfigured, 0);
+	zpci_sclp_deconfigure(g->zpci, GUEST_FID);
+	assert_int_equal(g->deconfigured, GUEST_FID);
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), 0x0308);
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), -ENOENT);
+	assert_int_equal(zpci_request_unplug(g->zpci, GUEST_FID), -ENOENT);
+}
+
+static void surprise_removal_ends_everything(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+
+	enable_with_everything(g);
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
+	assert_null(space(g));
+	assert_false(g->device.attached);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), 0x0304);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 3);
+	guest_mpcifc(g, 3);
+	assert_int_equal(g->cc, 3);
+	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(g->cc, 3);
+}
+
+static void function_that_is_plugged_while_the_guest_runs_is_announced(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_function_config config = zpci_function_defaults(0x55);
+	struct device device = { 0 };
+	struct pci_function *f = device_function(&device);
+	struct zpci_event event;
+
+	config.standby = true;
+	assert_int_equal(zpci_plug(g->zpci, f, &config, true, NULL, 0), 0);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(event.content_code, 2);
+	assert_int_equal(load_be32(event.ccdf + 8), 0x55);
+	assert_int_equal(load_be16(event.ccdf + 30), 0x0302);
+	zpci_unplug(g->zpci, 0x55);
+	pci_function_free(f);
+}
+
+static void reset_disables_everything_and_drops_events(void **state)
+{
+	struct guest *g = *state;
+	uint32_t fh = g->fh;
+	unsigned resets;
+
+	enable_with_everything(g);
+	let_fail(g);
+	resets = g->device.resets;
+	zpci_reset(g->zpci);
+	assert_false(zpci_has_event(g->zpci));
+	assert_int_equal(g->device.resets, resets + 1);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 3);
+	g->fh = fh;
+	enable_with_everything(g);
+}
+
+/* --- measurement ------------------------------------------------------------------------------ */
+
+#define FMB_AT 0x7000
+
+static void measurement_block_counts_what_was_done(void **state)
+{
+	struct guest *g = *state;
+	uint8_t *fmb = guest_at(g, FMB_AT);
+	uint8_t *fib;
+	char bytes[100];
+
+	enable_with_everything(g);
+	guest_pcilg(g, 0, 0, 4); /* before: not counted */
+	fib = guest_fib(g);
+	store_be64(fib + 64, FMB_AT);
+	guest_mpcifc(g, 10);
+	assert_int_equal(g->cc, 0);
+	for (unsigned i = 0; i < 3; i++)
+		guest_pcilg(g, 0, 0, 4);
+	for (unsigned i = 0; i < 2; i++)
+		guest_pcistg(g, 0, 0, 4, 0);
+	guest_rpcit(g, SDMA, 0x1000);
+	guest_map(g, SDMA, 0x9000, true);
+	dma_read(space(g), SDMA, bytes, 100);
+	dma_write(space(g), SDMA, bytes, 60);
+	zpci_update_measurements(g->zpci, 10000);
+	assert_int_equal(fmb[0], 0);
+	assert_int_equal(load_be32(fmb) & 0xffffff, 1 << 23);
+	assert_int_equal(load_be32(fmb + 4), 1);
+	assert_int_equal(load_be64(fmb + 8), 0x1234567890abcdee);
+	assert_int_equal(load_be64(fmb + 16), 3);
+	assert_int_equal(load_be64(fmb + 24), 2);
+	assert_int_equal(load_be64(fmb + 32), 0);
+	assert_int_equal(load_be64(fmb + 40), 1);
+	assert_int_equal(load_be64(fmb + 48), 100);
+	assert_int_equal(load_be64(fmb + 56), 60);
+	assert_int_equal(g->written_first, FMB_AT);
+	zpci_update_measurements(g->zpci, 10001); /* the interval has not passed */
+	assert_int_equal(load_be32(fmb + 4), 1);
+	zpci_update_measurements(g->zpci, 14000);
+	assert_int_equal(load_be32(fmb + 4), 2);
+	guest_fib(g);
+	guest_mpcifc(g, 10); /* off */
+	zpci_update_measurements(g->zpci, 20000);
+	assert_int_equal(load_be32(fmb + 4), 2);
+}
+
+static void measurement_block_in_no_memory_or_with_a_key_is_an_event(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	uint8_t *fib = guest_fib(g);
+
+	guest_enable(g);
+	store_be64(fib + 64, FMB_AT | 8);
+	guest_mpcifc(g, 10);
+	assert_int_equal(g->cc, 1);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), 0x2c);
+	store_be64(fib + 64, GUEST_MEMORY - 48);
+	guest_mpcifc(g, 10);
+	assert_int_equal(g->cc, 0);
+	zpci_update_measurements(g->zpci, 10000);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), 0x2a);
+	guest_stpcifc(g, g->fh);
+	assert_int_equal(load_be64(guest_at(g, FIB_AT + 64)), 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(modify_checks_alignment_handle_format_and_operation),
+		TEST(store_gives_back_what_was_registered),
+		TEST(store_of_a_disabled_function_is_a_block_of_zeros),
+		TEST(store_tells_that_the_handle_lacks_the_enabled_bit),
+		TEST(store_checks_space_alignment_handle_and_access),
+		TEST(interruptions_register_once_and_deregister_once),
+		TEST(registration_checks_where_the_indicators_are),
+		TEST(failed_transfer_puts_the_function_into_error),
+		TEST(store_to_a_protected_page_is_an_error),
+		TEST(page_outside_memory_is_an_error),
+		TEST(recovery_unblocks_loads_first_and_dma_then),
+		TEST(error_can_be_left_in_one_step_or_by_disabling),
+		TEST(function_that_is_not_bus_master_does_no_dma_and_no_harm),
+		TEST(events_that_nobody_fetches_are_bounded),
+		TEST(service_processor_configures_and_deconfigures),
+		TEST(guest_is_asked_before_a_function_is_taken_away),
+		TEST(surprise_removal_ends_everything),
+		TEST(function_that_is_plugged_while_the_guest_runs_is_announced),
+		TEST(reset_disables_everything_and_drops_events),
+		TEST(measurement_block_counts_what_was_done),
+		TEST(measurement_block_in_no_memory_or_with_a_key_is_an_event),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
