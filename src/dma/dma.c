@@ -351,6 +351,16 @@ int dma_space_invalidate(struct dma_space *space, uint64_t iova, uint64_t length
 	return invalidate(space, iova, iova + (length - 1), timeout_us);
 }
 
+unsigned dma_space_waiters(struct dma_space *space)
+{
+	unsigned waiters;
+
+	pthread_mutex_lock(&space->lock);
+	waiters = space->waiters;
+	pthread_mutex_unlock(&space->lock);
+	return waiters;
+}
+
 int dma_space_drain(struct dma_space *space, uint64_t timeout_us)
 {
 	return invalidate(space, 0, UINT64_MAX, timeout_us);

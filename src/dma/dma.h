@@ -130,6 +130,9 @@ int dma_space_invalidate(struct dma_space *space, uint64_t iova, uint64_t length
 /* The same for all addresses. */
 int dma_space_drain(struct dma_space *space, uint64_t timeout_us);
 
+/* How many callers are waiting in these two now. */
+unsigned dma_space_waiters(struct dma_space *space);
+
 /*
  * Copy `length` bytes between the device's buffer and memory. Return 0, -EPERM
  * (space closed or no bus master), -EFAULT (translation failed; the fault was

@@ -194,7 +194,7 @@ static void detaching(void *opaque)
 	((struct device *)opaque)->attached = false;
 }
 
-static const struct pci_device_ops device_ops = {
+const struct pci_device_ops device_ops = {
 	.bar_read = bar_read,
 	.bar_write = bar_write,
 	.bar_write_block = bar_write_block,

@@ -77,6 +77,8 @@ struct guest *guest_new(void);
 void guest_free(struct guest *g);
 void guest_plug(struct guest *g, const struct zpci_function_config *config);
 
+extern const struct pci_device_ops device_ops;
+
 /* A device and function model of the test's kind, not plugged. */
 struct pci_function *device_function(struct device *device);
 
