@@ -7,7 +7,7 @@
  */
 #include "lib/guest.h"
 
-#define ROUNDS 20000
+#define ROUNDS 200000
 #define CHANGES 100
 
 #define ASM(code) ".machine push\n.machine \"z196\"\n" code "\n.machine pop\n"
