@@ -603,6 +603,11 @@ static void signs_move_without_looking_at_the_number(void **state)
 	cpu->s->gr[3] = ONE;
 	run4(cpu, rre(0xb3c1, 15, 3)); /* ldgr */
 	assert_int_equal(cpu->s->fpr[15], ONE);
+	run4(cpu, rre(0xb324, 15, 2)); /* lder */
+	assert_int_equal(cpu->s->fpr[15], SNAN & ~0xffffffffull);
+	store_be32(cpu->memory + DATA, 0x12345678);
+	run6(cpu, 0xed24, 15, 0); /* lde */
+	assert_int_equal(cpu->s->fpr[15], 0x1234567800000000);
 	run4(cpu, rre(0xb375, 15, 0)); /* lzdr */
 	assert_int_equal(cpu->s->fpr[15], 0);
 	expect(cpu, COMPLETED, 0, 0, 1);

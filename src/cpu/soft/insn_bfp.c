@@ -1115,6 +1115,19 @@ INSN_FAST(ld)
 	put_d(c, o->r1, storage_d(c, o));
 }
 
+/* From short to long in hexadecimal; compilers like them because they set all of the register. */
+INSN_FAST(lder)
+{
+	require_fpr(c, o, o->r1 | o->r2);
+	put_d(c, o->r1, (uint64_t)get_e(c, o->r2) << 32);
+}
+
+INSN_FAST(lde)
+{
+	require_fpr(c, o, o->r1);
+	put_d(c, o->r1, (uint64_t)storage_e(c, o) << 32);
+}
+
 INSN_FAST(ste)
 {
 	require_fpr(c, o, o->r1);
