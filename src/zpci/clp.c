@@ -190,9 +190,9 @@ static_assert(sizeof(struct set_response) == 32, "layout");
  */
 struct call {
 	struct zpci *zpci;
-	uint8_t request[REQUEST_SIZE];
+	uint8_t request[REQUEST_SIZE] __attribute__((aligned(8)));
 	unsigned request_length;
-	uint8_t response[BLOCK_MAX];
+	uint8_t response[BLOCK_MAX] __attribute__((aligned(8)));
 	unsigned room;
 	unsigned length;
 	unsigned cc;

@@ -38,10 +38,12 @@ void zpci_destroy(struct zpci *zpci)
 	for (unsigned i = 0; i < zpci->slots_used; i++) {
 		struct zpci_function *f = zpci->slots[i];
 
-		if (!f)
-			continue;
 		if (f->state != FUNCTION_RESERVED)
 			zpci_unplug(zpci, f->config.fid);
+	}
+	for (unsigned i = 0; i < zpci->slots_used; i++) {
+		struct zpci_function *f = zpci->slots[i];
+
 		pthread_mutex_destroy(&f->control);
 		pthread_mutex_destroy(&f->lock);
 		free(f);

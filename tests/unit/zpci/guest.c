@@ -120,8 +120,10 @@ static void trace(void *opaque, const char *event, const char *text)
 {
 	struct guest *g = opaque;
 
+	pthread_mutex_lock(&g->lock);
 	snprintf(g->trace, sizeof(g->trace), "%s %s", event, text);
 	g->traces++;
+	pthread_mutex_unlock(&g->lock);
 }
 
 static const struct zpci_machine_ops machine_ops = {
@@ -137,9 +139,11 @@ static void written(void *opaque, uint64_t absolute, uint64_t length)
 {
 	struct guest *g = opaque;
 
+	pthread_mutex_lock(&g->lock);
 	g->written_first = absolute;
 	g->written_length = length;
 	g->written_calls++;
+	pthread_mutex_unlock(&g->lock);
 }
 
 /* --- the device ---------------------------------------------------------------------- */
@@ -231,6 +235,7 @@ struct guest *guest_new(void)
 	};
 
 	assert_non_null(g);
+	pthread_mutex_init(&g->lock, NULL);
 	g->memory = aligned_alloc(4096, GUEST_MEMORY);
 	assert_non_null(g->memory);
 	memset(g->memory, 0, GUEST_MEMORY);
@@ -259,6 +264,7 @@ void guest_free(struct guest *g)
 {
 	zpci_destroy(g->zpci);
 	pci_function_free(g->function);
+	pthread_mutex_destroy(&g->lock);
 	free(g->memory);
 	free(g);
 }

@@ -10,6 +10,7 @@
 #ifndef TESTS_ZPCI_GUEST_H
 #define TESTS_ZPCI_GUEST_H
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,6 +65,7 @@ struct guest {
 	uint32_t deconfigured;     /* fid of the last call */
 	uint64_t written_first, written_length; /* last report of a store */
 	unsigned written_calls;
+	pthread_mutex_t lock; /* of what the machine's functions write */
 	char trace[512];           /* the last record: event, space, text */
 	unsigned traces;
 };
