@@ -713,7 +713,7 @@ static bfp128 random_widened(struct work *w, const struct bfp_format *to,
 	}
 }
 
-static void a_conversion_to_a_shorter_format_rounds_once_and_traps_in_the_longer(void **state)
+static void a_conversion_to_a_shorter_format_rounds_once(void **state)
 {
 	struct work *w = *state;
 
@@ -887,7 +887,8 @@ static void a_division_to_integer_gives_quotient_and_remainder_by_definition(voi
 	FOR_EACH_CASE(w, f, 2) {
 		bfp128 a = random_operand(w, f, 0), b = random_operand(w, f, a), n, r;
 		enum bfp_mode mode = modes[random_below(w, 6)];
-		bool sign = sign_field(f, a) != sign_field(f, b);
+		uint32_t distance = random_below(w, f->precision + 3u);
+		bool sign;
 		unsigned int cc, expected_cc = 0;
 		bfp128 expected_n, expected_r;
 		struct bfp_status st[2];
@@ -895,8 +896,8 @@ static void a_division_to_integer_gives_quotient_and_remainder_by_definition(voi
 
 		if (random_below(w, 2) == 0)
 			a = make(f, random_below(w, 2),
-				 (uint32_t)MIN(exponent_field(f, b) + random_below(w, f->precision + 3u),
-					       exponent_field_max(f) - 1), random_fraction(w, f));
+				 MIN(exponent_field(f, b) + distance, exponent_field_max(f) - 1),
+				 random_fraction(w, f));
 		sign = sign_field(f, a) != sign_field(f, b);
 		random_status(w, st);
 		cc = bfp_divide_to_integer(f, a, b, mode, &n, &r, &st[0]);
@@ -1116,24 +1117,29 @@ static void tininess_counts_before_rounding(void **state)
 {
 	/* (1 - 2^-24) * 2^-126 rounds up to the smallest normal number, and is tiny. */
 	struct bfp_status st = { .mode = BFP_NEAREST_EVEN };
+	bfp128 r;
 
 	assert_true(bfp_convert(&bfp_long, &bfp_short, 0x380fffffffffffff, &st) == 0x00800000);
 	assert_int_equal(st.raised, BFP_UNDERFLOW | BFP_INEXACT | BFP_INCREMENTED);
 	/* An exact subnormal result is an exception only where it traps. */
 	st.raised = 0;
-	assert_true(bfp_multiply(&bfp_short, &bfp_short, 0x00800000, 0x3f000000, &st) == 0x00400000);
+	r = bfp_multiply(&bfp_short, &bfp_short, 0x00800000, 0x3f000000, &st);
+	assert_true(r == 0x00400000);
 	assert_int_equal(st.raised, 0);
 	st.trap = BFP_UNDERFLOW;
-	assert_true(bfp_multiply(&bfp_short, &bfp_short, 0x00800000, 0x3f000000, &st) == 0x60000000);
+	r = bfp_multiply(&bfp_short, &bfp_short, 0x00800000, 0x3f000000, &st);
+	assert_true(r == 0x60000000);
 	assert_int_equal(st.raised, BFP_UNDERFLOW);
 }
 
 static void a_trapped_overflow_is_scaled_by_the_format(void **state)
 {
 	struct bfp_status st = { .trap = BFP_OVERFLOW };
+	bfp128 r;
 
 	/* 2^127 * 2^127 / 2^192 = 2^62 */
-	assert_true(bfp_multiply(&bfp_short, &bfp_short, 0x7f000000, 0x7f000000, &st) == 0x5e800000);
+	r = bfp_multiply(&bfp_short, &bfp_short, 0x7f000000, 0x7f000000, &st);
+	assert_true(r == 0x5e800000);
 	assert_int_equal(st.raised, BFP_OVERFLOW);
 	/* 2^128, for a long operand 2^128 / 2^512 = 2^-384, in the long format */
 	st.raised = 0;
@@ -1228,7 +1234,7 @@ int main(void)
 		cmocka_unit_test(quotients_are_the_precise_ones_rounded_once),
 		cmocka_unit_test(square_roots_are_the_precise_ones_rounded_once),
 		cmocka_unit_test(a_multiply_and_add_rounds_once),
-		cmocka_unit_test(a_conversion_to_a_shorter_format_rounds_once_and_traps_in_the_longer),
+		cmocka_unit_test(a_conversion_to_a_shorter_format_rounds_once),
 		cmocka_unit_test(a_conversion_to_a_longer_format_and_back_changes_nothing),
 		cmocka_unit_test(a_number_rounds_to_the_integer_that_the_method_says),
 		cmocka_unit_test(a_conversion_to_an_integer_saturates_with_condition_code_3),

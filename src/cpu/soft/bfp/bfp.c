@@ -821,7 +821,8 @@ uint64_t bfp_to_hfp(const struct bfp_format *f, bfp128 a_bits, unsigned int *cc)
 	if (digits < -HFP_BIAS)
 		return sign;
 	drop = 128 - HFP_FRACTION_BITS + (unsigned int)(digits * 4 - (a.exp + 1));
-	return sign | (uint64_t)(digits + HFP_BIAS) << HFP_FRACTION_BITS | (uint64_t)(a.sig >> drop);
+	return sign | (uint64_t)(digits + HFP_BIAS) << HFP_FRACTION_BITS |
+	       (uint64_t)(a.sig >> drop);
 }
 
 bfp128 bfp_from_hfp(const struct bfp_format *f, uint64_t a_bits, enum bfp_mode mode,
