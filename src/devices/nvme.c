@@ -22,6 +22,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/trace.h"
 #include "devices/nvme_controller.h"
 #include "devices/nvme_ids.h"
 
@@ -58,6 +59,7 @@ void nvme_note(struct nvme_controller *c, uint32_t note)
 
 void nvme_fatal(struct nvme_controller *c)
 {
+	trace_nvme_phase(c->name, "fatal");
 	atomic_fetch_or(&c->csts, NVME_CSTS_CFS);
 }
 
@@ -74,6 +76,7 @@ static void enable(struct nvme_controller *c)
 	struct nvme_cq *cq = &c->cq[0];
 
 	if (!configuration_is_valid(&c->registers)) {
+		trace_nvme_phase(c->name, "not enabled: bad configuration");
 		atomic_store(&c->csts, NVME_CSTS_CFS);
 		return;
 	}
@@ -84,6 +87,7 @@ static void enable(struct nvme_controller *c)
 	nvme_cq_open(cq, c->registers.acq, NVME_AQA_ACQS(c->registers.aqa) + 1, true, 0);
 	nvme_sq_open(&c->sq[0], cq, c->registers.asq, NVME_AQA_ASQS(c->registers.aqa) + 1);
 	pthread_mutex_unlock(&cq->lock);
+	trace_nvme_phase(c->name, "enabled");
 	c->phase = NVME_ENABLED;
 	atomic_store(&c->csts, NVME_CSTS_RDY);
 	nvme_wake(c); /* begin to tick */
@@ -94,15 +98,9 @@ static void close_queues(struct nvme_controller *c)
 	/* From here, nothing of queue 0 executes and no queue is made. */
 	pthread_mutex_lock(&c->cq[0].lock);
 	for (unsigned id = 1; id < NVME_QUEUES; id++) {
-		struct nvme_request *deletion = c->sq[id].deletion;
-
 		pthread_mutex_lock(&c->cq[id].lock);
 		nvme_cq_close(&c->cq[id]);
 		pthread_mutex_unlock(&c->cq[id].lock);
-		if (deletion) {
-			c->sq[id].deletion = NULL;
-			nvme_release(deletion);
-		}
 	}
 	while (c->async_request_count)
 		nvme_release(c->async_requests[--c->async_request_count]);
@@ -126,6 +124,7 @@ static void finish_stop(struct nvme_controller *c)
 {
 	if (c->phase != NVME_STOPPING || !is_quiet(c))
 		return;
+	trace_nvme_phase(c->name, "disabled");
 	c->phase = NVME_DISABLED;
 	atomic_store(&c->csts, 0);
 	pthread_cond_broadcast(&c->quiet);
@@ -190,6 +189,7 @@ static void write_cc(struct nvme_controller *c, uint32_t value)
 	bool shutdown = false;
 	uint32_t old;
 
+	trace_nvme_cc(c->name, value);
 	pthread_mutex_lock(&c->lock);
 	if (c->resetting) {
 		pthread_mutex_unlock(&c->lock);

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "base/trace.h"
 #include "devices/nvme_controller.h"
 
 #define FAIL(status) ((uint16_t)((status) | NVME_STATUS_DNR))
@@ -225,6 +226,7 @@ void nvme_raise_event(struct nvme_controller *c, unsigned type, unsigned informa
 	uint32_t event = log_page << 16 | information << 8 | type;
 	bool known = false;
 
+	trace_nvme_event(c->name, event);
 	pthread_mutex_lock(&c->event_lock);
 	for (unsigned i = 0; i < e->event_count; i++)
 		known |= e->events[i] == event;

@@ -275,7 +275,10 @@ int nvme_cq_prepare(struct nvme_cq *cq);
 void nvme_cq_open(struct nvme_cq *cq, uint64_t address, uint32_t size, bool interrupts,
 		  uint16_t vector);
 void nvme_sq_open(struct nvme_sq *sq, struct nvme_cq *cq, uint64_t address, uint32_t size);
-/* … and no more. Closing a cq closes its sqs and drops what was not posted. */
+/*
+ * … and no more. Closing a cq closes its sqs and drops what was not posted; the lock
+ * of queue 0 is held as well, as it is by all that make and end queues.
+ */
 void nvme_cq_close(struct nvme_cq *cq);
 void nvme_sq_close(struct nvme_sq *sq);
 

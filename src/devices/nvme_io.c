@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "devices/nvme_controller.h"
 
 #define FAIL(status) ((uint16_t)((status) | NVME_STATUS_DNR))
@@ -62,6 +63,9 @@ static uint16_t end_status(struct nvme_request *r, int result)
 {
 	uint16_t status = nvme_status_of_host(r->block.operation, result);
 
+	if (result)
+		trace_nvme_host_error(r->cq->controller->name, r->block.operation, r->block.offset,
+				      r->block.length, -result);
 	if (is_media_error(status))
 		r->cq->counters.media_errors++;
 	return status;

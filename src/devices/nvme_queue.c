@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/trace.h"
 #include "devices/nvme_controller.h"
 
 /* How often one caller runs a queue for what others have rung meanwhile. */
@@ -207,6 +208,10 @@ void nvme_sq_close(struct nvme_sq *sq)
 		link = &(*link)->next;
 	*link = sq->next;
 	atomic_store(&sq->cq, NULL);
+	if (sq->deletion) {
+		nvme_release(sq->deletion);
+		sq->deletion = NULL;
+	}
 	sq->state = (struct nvme_sq_state){ 0 };
 }
 
@@ -243,8 +248,12 @@ static uint32_t read_tail(struct nvme_sq *sq, struct nvme_controller *c)
 
 static void execute(struct nvme_request *r)
 {
+	const struct nvme_command *command = &r->command;
 	uint16_t status;
 
+	trace_nvme_command(r->cq->controller->name, r->sq->id, le16_get(command->cid),
+			   command->opcode, le32_get(command->nsid), le32_get(command->cdw10),
+			   le32_get(command->cdw11), le32_get(command->cdw12));
 	if (NVME_FLAGS_FUSE(r->command.flags))
 		status = NVME_STATUS_INVALID_FIELD | NVME_STATUS_DNR;
 	else
@@ -345,6 +354,7 @@ static bool post(struct nvme_cq *cq, const struct nvme_request *r)
 		.status = le16_of((uint16_t)(r->status << 1 | cq->state.phase)),
 	};
 
+	trace_nvme_completion(c->name, r->sq->id, le16_get(entry.cid), r->status, r->result);
 	if (!space || dma_write(space, cq->state.address + ((uint64_t)cq->state.tail << NVME_CQES),
 				&entry, sizeof(entry))) {
 		nvme_fatal(c);
