@@ -3,9 +3,9 @@
  * Instructions that look characters up in a table, and those that convert
  * between UTF-8, UTF-16 and UTF-32.
  *
- * Only those bytes of a table are accessed that the characters ask for. So when
- * a table lies in one page it is looked up directly, otherwise (rarely) byte by
- * byte through the TLB.
+ * Only those pages of a table are accessed that the characters ask for. So when a
+ * table lies in one page it is looked up directly, otherwise (rarely) mostly byte
+ * by byte through the TLB.
  *
  * The ones with a length in a register do a unit that stays within a page where
  * it can, collect what they will store, store it at once, and set condition
@@ -45,28 +45,36 @@ static inline uint8_t table_look_up(struct vcpu *c, const struct op *o, const st
 	return ld8(c, o, (t->address + argument) & c->addr_mask, t->ar);
 }
 
+/*
+ * The operand may lie within its own table, so each result is in storage before
+ * the next is looked up. That a page of the table is missing has to show before.
+ */
 INSN(tr)
 {
-	size_t size = o->l1 + 1u;
-	uint8_t result[256];
-	struct table t;
+	size_t size = o->l1 + 1u, left;
+	uint64_t table = ea2(c, o);
+	const uint8_t *part[2] = { NULL, NULL };
+	uint8_t arguments[256];
 	struct span d;
 
 	span_write(c, o, ea1(c, o), o->b1, size, &d);
-	t = table_at(c, o, ea2(c, o), o->b2);
-	if (likely(t.direct)) {
-		/* In storage at once, so that an operand within the table comes out as it should. */
-		for (size_t i = 0; i < size; i++) {
-			uint8_t *p = span_at(&d, i);
-
-			*p = t.direct[*p];
+	span_get(&d, arguments);
+	left = page_left(table);
+	for (size_t i = 0; i < size; i++) {
+		if (arguments[i] < left) {
+			if (!part[0])
+				part[0] = page_read(c, o, table, o->b2, MIN(left, 256));
+		} else if (!part[1]) {
+			part[1] = page_read(c, o, (table + left) & c->addr_mask, o->b2,
+					    256 - left);
 		}
-		span_written(c, &d);
-		return;
 	}
-	for (size_t i = 0; i < size; i++)
-		result[i] = table_look_up(c, o, &t, *span_at(&d, i));
-	span_put(c, &d, result);
+	for (size_t i = 0; i < size; i++) {
+		uint8_t argument = arguments[i];
+
+		*span_at(&d, i) = argument < left ? part[0][argument] : part[1][argument - left];
+	}
+	span_written(c, &d);
 }
 
 /* Put the address of an argument byte into GR1: the left bits stay as they are. */
