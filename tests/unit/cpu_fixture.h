@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A CPU on a bench: 64-bit mode, translation off, two megabytes of memory, one
+ * instruction executed at a time. A program interruption is caught and told.
+ * Memory ends at CPU_MEMORY: what lies behind raises an addressing exception.
+ */
+#ifndef ZVISOR_TESTS_UNIT_CPU_FIXTURE_H
+#define ZVISOR_TESTS_UNIT_CPU_FIXTURE_H
+
+#include <stdint.h>
+
+#include "cpu/vcpu.h"
+
+#define CPU_MEMORY 0x200000u
+
+struct cpu_fixture {
+	uint8_t *memory;
+	struct cpu_complex *complex;
+	struct vcpu *vcpu;
+	struct cpu_state *s;
+	uint64_t mask;         /* of the PSW to execute with: 64-bit mode at first */
+	uint64_t old_psw_addr; /* of the program interruption */
+	unsigned int exits;    /* times that vcpu_run() returned */
+};
+
+/* For cmocka: a fresh CPU in *state. Registers are 0, memory is 0. */
+int cpu_fixture_setup(void **state);
+int cpu_fixture_teardown(void **state);
+
+/*
+ * Execute the instruction, given as hex digits. Returns the program-interruption
+ * code, 0 for none; the condition code as it was then is in *cc.
+ */
+unsigned int cpu_execute(struct cpu_fixture *, const char *hex, unsigned int *cc);
+
+#endif
