@@ -490,6 +490,61 @@ static void checksum_adds_words_with_end_around_carry(void **state)
 	assert_int_equal(f->s->gr[5], 0);
 }
 
+/* A segment table at 0x34000, a page table at 0x31000: the first megabyte as it is. */
+static void translation_on(struct cpu_fixture *f)
+{
+	for (uint32_t i = 0; i < 2048; i++)
+		store_be64(f->memory + 0x34000 + 8 * i, 0x20);
+	store_be64(f->memory + 0x34000, 0x31000);
+	for (uint32_t i = 0; i < 256; i++)
+		store_be64(f->memory + 0x31000 + 8 * i, (uint64_t)i << 12);
+	f->s->cr[1] = 0x34000 | 3;
+	f->mask |= PSW_DAT;
+}
+
+static void move_page_can_tell_an_invalid_page_by_condition_code(void **state)
+{
+	struct cpu_fixture *f = *state;
+
+	translation_on(f);
+	fill(f, B, PAGE_SIZE);
+	registers(f, A + 123, 0, B + 77, 0);
+	assert_int_equal(execute(f, "b2540024"), 0);
+	assert_memory_equal(f->memory + A, f->memory + B, PAGE_SIZE);
+	assert_int_equal(f->s->gr[2], A + 123);
+
+	store_be64(f->memory + 0x31000 + 8 * 0x40, 0x400);
+	registers(f, 0x40000, 0, B, 0);
+	assert_int_equal(interruption(f, "b2540024"), PGM_PAGE_TRANSLATION);
+	f->s->gr[0] = 0x100;
+	assert_int_equal(execute(f, "b2540024"), 1);
+	registers(f, A, 0, 0x40000, 0);
+	assert_int_equal(execute(f, "b2540024"), 2);
+	registers(f, 0x40000, 0, 0x40000, 0);
+	assert_int_equal(execute(f, "b2540024"), 2);
+	registers(f, 0x100000, 0, B, 0);
+	assert_int_equal(interruption(f, "b2540024"), PGM_SEGMENT_TRANSLATION);
+	f->s->gr[0] = 0x1000;
+	assert_int_equal(interruption(f, "b2540024"), PGM_SPECIFICATION);
+	f->s->gr[0] = 0xc00;
+	assert_int_equal(interruption(f, "b2540024"), PGM_SPECIFICATION);
+
+	/* With a key of its own for the destination: storage has key 0. */
+	registers(f, A, 0, B, 0);
+	f->s->gr[0] = 0x800;
+	assert_int_equal(execute(f, "b2540024"), 0);
+	f->s->gr[0] = 0x810;
+	assert_int_equal(interruption(f, "b2540024"), PGM_PROTECTION);
+	f->s->gr[0] = 0x410;
+	assert_int_equal(execute(f, "b2540024"), 0);
+	f->mask |= PSW_PROBLEM;
+	assert_int_equal(interruption(f, "b2540024"), PGM_PRIVILEGED);
+	f->s->cr[3] = 0x40000000;
+	assert_int_equal(execute(f, "b2540024"), 0);
+	f->s->gr[0] = 0;
+	assert_int_equal(execute(f, "b2540024"), 0); /* the PSW key is back */
+}
+
 static void characters_under_mask(void **state)
 {
 	struct cpu_fixture *f = *state;
@@ -702,6 +757,7 @@ int main(void)
 		TEST(a_string_ends_before_a_page_that_is_missing),
 		TEST(compare_until_substring_equal_finds_the_run),
 		TEST(checksum_adds_words_with_end_around_carry),
+		TEST(move_page_can_tell_an_invalid_page_by_condition_code),
 		TEST(characters_under_mask),
 		TEST(translate_within_its_own_table),
 		TEST(only_the_bytes_of_a_table_that_are_asked_for_are_accessed),

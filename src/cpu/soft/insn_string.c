@@ -18,6 +18,7 @@
  * Source: Principles of Operation (SA22-7832), chapter 7 "General Instructions";
  * chapter 5 "Interruptible Instructions", "Storage-Operand Consistency".
  */
+#include "cpu/soft/complex.h"
 #include "cpu/soft/operand.h"
 
 #define UNIT 4096u /* bytes, the most that a span holds */
@@ -584,6 +585,79 @@ INSN(mvclu)
 	rest_put(c, &to);
 	rest_put(c, &from);
 	set_cc(c, to.length ? 3 : cc);
+}
+
+/* ---- MOVE PAGE ---- */
+
+#define MVPG_RESERVED 0xf000
+#define MVPG_KEY_FOR_FIRST 0x0800
+#define MVPG_KEY_FOR_SECOND 0x0400
+#define MVPG_CC_OPTION 0x0100 /* say by condition code that a page is invalid */
+#define MVPG_KEY 0x00f0
+
+/* Find a page, with an access key other than the PSW's if `own_key`. Returns the exception. */
+static enum pgm_code find_page(struct vcpu *c, const struct op *o, uint64_t address,
+			       unsigned int ar, enum access access, bool own_key, struct span *s)
+{
+	uint64_t mask = c->s.psw_mask, key = lo32(c->s.gr[0]) & MVPG_KEY;
+	sigjmp_buf *outer = c->escape, escape;
+	enum pgm_code code;
+
+	if (own_key) {
+		c->s.psw_mask = (mask & ~PSW_KEY) | key >> 4 << PSW_KEY_SHIFT;
+		mmu_update_space(c);
+	}
+	c->escape = &escape;
+	if (!sigsetjmp(escape, 0)) {
+		if (access == ACCESS_WRITE)
+			span_write(c, o, address & PAGE_MASK, ar, PAGE_SIZE, s);
+		else
+			span_read(c, o, address & PAGE_MASK, ar, PAGE_SIZE, s);
+		code = PGM_NONE;
+	} else {
+		code = c->pgm_code;
+		c->pgm_code = 0;
+	}
+	c->escape = outer;
+	if (own_key) {
+		c->s.psw_mask = mask;
+		mmu_update_space(c);
+	}
+	return code;
+}
+
+INSN(mvpg)
+{
+	uint32_t control = lo32(c->s.gr[0]);
+	bool key_first = control & MVPG_KEY_FOR_FIRST, key_second = control & MVPG_KEY_FOR_SECOND;
+	unsigned int key = (control & MVPG_KEY) >> 4;
+	enum pgm_code code;
+	struct span d, s;
+
+	if ((control & MVPG_RESERVED) || (key_first && key_second))
+		pgm(c, o, PGM_SPECIFICATION);
+	/* A program may use the keys that the key mask in CR3 grants. */
+	if ((key_first || key_second) && (c->s.psw_mask & PSW_PROBLEM) &&
+	    !(c->s.cr[3] & BIT64(32 + key)))
+		pgm(c, o, PGM_PRIVILEGED);
+
+	code = find_page(c, o, gr_address(c, o->r2), o->r2, ACCESS_READ, key_second, &s);
+	if (code == PGM_PAGE_TRANSLATION && (control & MVPG_CC_OPTION)) {
+		set_cc(c, 2);
+		return;
+	}
+	if (code)
+		pgm(c, o, code);
+	code = find_page(c, o, gr_address(c, o->r1), o->r1, ACCESS_WRITE, key_first, &d);
+	if (code == PGM_PAGE_TRANSLATION && (control & MVPG_CC_OPTION)) {
+		set_cc(c, 1);
+		return;
+	}
+	if (code)
+		pgm(c, o, code);
+	copy_spans(&d, &s, PAGE_SIZE);
+	span_written(c, &d);
+	set_cc(c, 0);
 }
 
 /* ---- Strings that end with the character in general register 0 ---- */
