@@ -184,4 +184,4 @@ class Machine:
         for name in ("stdout", "stderr"):
             lines = self._text[name].decode(errors="replace").replace("\r", "").strip().split("\n")
             said += [f"    {name}: {line}" for line in lines[-15:] if line]
-        return "; it said last:\n" + "\n".join(said) if said else "; it said nothing"
+        return "\n" + "\n".join(said) if said else "; it said nothing"
