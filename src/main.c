@@ -51,6 +51,8 @@ int main(int argc, char **argv)
 
 	open_standard_descriptors();
 	signal(SIGPIPE, SIG_IGN);
+	/* A disk image at the limit of file sizes is the guest's error, not our end. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (options_parse(argc, argv, &options, error, sizeof(error))) {
 		log_line("%s", error);
 		return MACHINE_WRONG_REQUEST;

@@ -508,6 +508,8 @@ static int start(struct nvme_controller *c)
 	if (!ret)
 		ret = -pthread_create(&c->thread, NULL, thread_main, c);
 	c->thread_running = !ret;
+	if (!ret)
+		(void)pthread_setname_np(c->thread, "nvme");
 	return ret;
 }
 

@@ -690,6 +690,46 @@ static void deleting_a_queue_waits_for_its_commands(void **state)
 	assert_int_equal(guest_execute(g, 0, guest_admin(NVME_ADMIN_DELETE_CQ, 1, 0, 0), NULL), 0);
 }
 
+/*
+ * The kernel runs a few flushes at a time, and the others wait: one of those can be
+ * aborted. Whether it was still waiting is the kernel's business; that the answer of
+ * the abort and the end of the command agree is ours.
+ */
+static bool abort_last_of_many_flushes(struct guest *g)
+{
+	struct nvme_completion completion;
+	uint16_t cid = 0, status = 0xffff;
+	uint32_t not_aborted;
+
+	for (unsigned i = 0; i < 8; i++)
+		guest_put(g, 1, guest_rw(g, NVME_IO_WRITE, i * 2048, 2048, PAGE));
+	for (unsigned i = 0; i < 50; i++)
+		cid = guest_put(g, 1, guest_rw(g, NVME_IO_FLUSH, 0, 1, PAGE));
+	guest_ring(g, 1);
+	assert_int_equal(guest_execute(g, 0, guest_admin(NVME_ADMIN_ABORT,
+							 (uint32_t)cid << 16 | 1, 0, 0),
+				       &not_aborted),
+			 NVME_STATUS_SUCCESS);
+	for (unsigned i = 0; i < 58; i++) {
+		completion = guest_wait(g, 1);
+		if (le16_get(completion.cid) == cid)
+			status = guest_status(&completion);
+		else
+			assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
+	}
+	assert_int_equal(status, not_aborted ? NVME_STATUS_SUCCESS : NVME_STATUS_ABORT_REQUESTED);
+	return !not_aborted;
+}
+
+static void a_command_that_the_host_has_not_begun_can_be_aborted(void **state)
+{
+	bool aborted = false;
+
+	for (unsigned round = 0; round < 50 && !aborted; round++)
+		aborted = abort_last_of_many_flushes(*state);
+	assert_true(aborted);
+}
+
 static void put_slow_writes(struct guest *g)
 {
 	for (unsigned i = 0; i < 60; i++) {
@@ -1078,6 +1118,7 @@ int main(void)
 		DIRECT(several_submission_queues_share_a_completion_queue),
 		DIRECT(deleting_a_queue_waits_for_its_commands),
 		CACHED(deleting_a_queue_waits_for_its_commands),
+		CACHED(a_command_that_the_host_has_not_begun_can_be_aborted),
 		DIRECT(nothing_happens_after_a_reset_with_commands_in_flight),
 		CACHED(nothing_happens_after_a_reset_with_commands_in_flight),
 		cmocka_unit_test(a_device_with_commands_in_flight_can_be_removed),
