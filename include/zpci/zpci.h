@@ -78,7 +78,14 @@ struct zpci_vcpu_ops {
 	 */
 	int (*translate)(void *vcpu, uint64_t address, unsigned ar, bool write,
 			 uint64_t *absolute);
+	/*
+	 * A number from 0 on that no two vCPUs share. May be NULL; with it, and
+	 * below ZPCI_FAST_VCPUS, loads and stores are cheaper.
+	 */
+	unsigned (*index)(void *vcpu);
 };
+
+#define ZPCI_FAST_VCPUS 64
 
 /* Operation controls of SIC that zpci_machine_ops.set_interruption_mode is given. */
 enum zpci_interruption_mode {

@@ -393,7 +393,7 @@ static size_t unit_at(const uint8_t *host, size_t length)
 {
 	size_t unit = 8;
 
-	while (unit > length || (uintptr_t)host % unit)
+	while (unit > length || (uintptr_t)host & (unit - 1))
 		unit /= 2;
 	return unit;
 }

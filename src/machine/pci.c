@@ -68,6 +68,11 @@ static int pci_translate(void *vcpu, uint64_t address, unsigned int ar, bool wri
 	return vcpu_translate(vcpu, address, ar, write, absolute);
 }
 
+static unsigned int pci_index(void *vcpu)
+{
+	return vcpu_state(vcpu)->cpu_address;
+}
+
 static const struct zpci_vcpu_ops vcpu_ops = {
 	.gr = pci_gr,
 	.set_gr = pci_set_gr,
@@ -77,6 +82,7 @@ static const struct zpci_vcpu_ops vcpu_ops = {
 	.read = pci_read,
 	.write = pci_write,
 	.translate = pci_translate,
+	.index = pci_index,
 };
 
 /* --- … and of the machine ---------------------------------------------------------------- */

@@ -705,9 +705,15 @@ static unsigned piece_at(uint64_t offset, unsigned size)
 {
 	unsigned piece = 8;
 
-	while (piece > size || offset % piece)
+	while (piece > size || offset & (piece - 1))
 		piece /= 2;
 	return piece;
+}
+
+/* Is the access one piece, as nearly all are? */
+static bool is_piece(uint64_t offset, unsigned size)
+{
+	return !(size & (size - 1)) && !(offset & (size - 1));
 }
 
 static uint64_t low_bytes(uint64_t value, unsigned size)
@@ -727,6 +733,10 @@ int pci_function_bar_read(struct pci_function *f, unsigned bar, uint64_t offset,
 
 	if (!size || size > 8 || !in_bar(f, bar, offset, size))
 		return -ERANGE;
+	if (likely(is_piece(offset, size))) {
+		*value = low_bytes(read_piece(f, bar, offset, size), size);
+		return 0;
+	}
 	*value = 0;
 	while (done < size) {
 		unsigned piece = piece_at(offset + done, size - done);
@@ -744,6 +754,10 @@ int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset
 
 	if (!size || size > 8 || !in_bar(f, bar, offset, size))
 		return -ERANGE;
+	if (likely(is_piece(offset, size))) {
+		write_piece(f, bar, offset, size, low_bytes(value, size));
+		return 0;
+	}
 	while (done < size) {
 		unsigned piece = piece_at(offset + done, size - done);
 

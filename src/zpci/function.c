@@ -14,9 +14,13 @@
  * them.
  */
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "zpci/internal.h"
 
@@ -82,6 +86,43 @@ struct zpci_function *function_enter(struct zpci *zpci, uint32_t fh)
 struct zpci_function *function_enter_any(struct zpci *zpci, uint32_t fh)
 {
 	return enter_matching(zpci, fh, FH_ENABLED);
+}
+
+/*
+ * The order that matters here is "hazard stored before handle read". With
+ * membarrier it costs nothing but that the compiler keeps it.
+ */
+static void order_hazard(const struct zpci *zpci)
+{
+	if (likely(zpci->has_membarrier))
+		atomic_signal_fence(memory_order_seq_cst);
+	else
+		atomic_thread_fence(memory_order_seq_cst);
+}
+
+struct zpci_function *function_use(struct zpci *zpci, unsigned index, uint32_t fh)
+{
+	struct zpci_function *f;
+
+	if (index >= ZPCI_FAST_VCPUS)
+		return function_enter(zpci, fh);
+	f = slot(zpci, fh & FH_INDEX_MASK);
+	if (!f)
+		return NULL;
+	atomic_store_explicit(&zpci->hazards[index].f, f, memory_order_relaxed);
+	order_hazard(zpci);
+	if (likely(atomic_load_explicit(&f->fh, memory_order_acquire) == fh))
+		return f;
+	function_release(f, index);
+	return NULL;
+}
+
+void function_release(struct zpci_function *f, unsigned index)
+{
+	if (index >= ZPCI_FAST_VCPUS)
+		function_leave(f);
+	else
+		atomic_store_explicit(&f->zpci->hazards[index].f, NULL, memory_order_release);
 }
 
 struct zpci_function *function_enter_slot(struct zpci *zpci, unsigned index)
@@ -207,9 +248,10 @@ static struct zpci_function *free_slot(struct zpci *zpci, int *error)
 	if (i == ZPCI_FUNCTIONS_MAX)
 		return NULL;
 	*error = -ENOMEM;
-	f = calloc(1, sizeof(*f));
+	f = aligned_alloc(_Alignof(struct zpci_function), sizeof(*f));
 	if (!f)
 		return NULL;
+	memset(f, 0, sizeof(*f));
 	f->zpci = zpci;
 	f->index = i;
 	f->state = FUNCTION_RESERVED;
@@ -262,8 +304,7 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 	f->pfgid = group;
 	f->pci = pci;
 	f->unplug_requested = false;
-	for (unsigned i = 0; i < FMB_COUNTERS; i++)
-		f->counters[i] = 0;
+	memset(f->lanes, 0, sizeof(f->lanes));
 	error = pci_function_attach(pci, f->dma, &interrupt_msi_ops, f);
 	if (error) {
 		*what = "the device is in use";
@@ -298,12 +339,29 @@ int zpci_plug(struct zpci *zpci, struct pci_function *pci,
 	return rc;
 }
 
-/* Wait until no instruction executes on it; they are short, or wait for DMA. */
+static bool has_users(struct zpci_function *f, unsigned own)
+{
+	if (atomic_load(&f->users) > own)
+		return true;
+	for (unsigned i = 0; i < ZPCI_FAST_VCPUS; i++) {
+		if (atomic_load_explicit(&f->zpci->hazards[i].f, memory_order_acquire) == f)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Wait until no instruction executes on it; they are short, or wait for DMA. The
+ * handle is invalid already.
+ */
 static void wait_for_users(struct zpci_function *f, unsigned own)
 {
 	const struct timespec pause = { 0, 20000 };
 
-	while (atomic_load(&f->users) > own)
+	if (f->zpci->has_membarrier)
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	atomic_thread_fence(memory_order_seq_cst);
+	while (has_users(f, own))
 		nanosleep(&pause, NULL);
 }
 

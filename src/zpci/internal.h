@@ -8,6 +8,12 @@
  * Whoever takes the device away first makes the handle invalid and then waits
  * until nobody is counted in.
  *
+ * Counting costs two locked operations, which is most of what a load or a store
+ * of a register takes. So these put the function's address into a place of
+ * their vCPU's own instead (a hazard pointer). For that to be safe, the store
+ * there must be seen before the handle is read; it is the remover, who has
+ * time, that sees to it, by a barrier on all threads (membarrier(2)).
+ *
  * Each function has two locks. `control` serializes the instructions that change
  * its state and may be held while DMA drains or the device resets. `lock` guards
  * the state itself and is held for moments; the device's own threads take it,
@@ -107,6 +113,17 @@ struct interrupt_route {
 
 enum { FMB_LOADS, FMB_STORES, FMB_STORE_BLOCKS, FMB_REFRESHES, FMB_COUNTERS };
 
+/*
+ * Counters in lanes: the first vCPUs have one each and need no locked operation;
+ * all others share the last.
+ */
+#define COUNTER_LANES 9
+#define COUNTER_LANE_SHARED (COUNTER_LANES - 1)
+
+struct counter_lane {
+	_Alignas(64) _Atomic uint64_t counters[FMB_COUNTERS];
+};
+
 struct measurement {
 	uint64_t address;  /* of the block, guest-absolute; 0: off */
 	uint64_t next_ms;
@@ -144,7 +161,7 @@ struct zpci_function {
 	struct measurement measurement;
 	bool unplug_requested;
 
-	_Atomic uint64_t counters[FMB_COUNTERS];
+	struct counter_lane lanes[COUNTER_LANES];
 };
 
 #define EVENTS_MAX 1024
@@ -157,6 +174,11 @@ struct event_queue {
 
 #define GROUPS 256
 
+/* The function that a vCPU's load or store is using. */
+struct hazard {
+	_Alignas(64) struct zpci_function *_Atomic f;
+};
+
 struct zpci {
 	struct zpci_config config;
 	struct dma_memory memory;
@@ -166,6 +188,8 @@ struct zpci {
 	uint16_t next_generation[ZPCI_FUNCTIONS_MAX];
 	struct function_group groups[GROUPS];
 	struct event_queue events;
+	bool has_membarrier;
+	struct hazard hazards[ZPCI_FAST_VCPUS];
 };
 
 /* --- how an instruction ends -------------------------------------------------- */
@@ -215,6 +239,11 @@ static inline bool insn_problem_state(struct zpci *zpci, void *vcpu)
 	return zpci->config.vcpu->problem_state(vcpu);
 }
 
+static inline unsigned insn_vcpu_index(struct zpci *zpci, void *vcpu)
+{
+	return zpci->config.vcpu->index ? zpci->config.vcpu->index(vcpu) : ZPCI_FAST_VCPUS;
+}
+
 static inline uint64_t insn_gr(struct zpci *zpci, void *vcpu, unsigned r)
 {
 	return zpci->config.vcpu->gr(vcpu, r);
@@ -256,6 +285,13 @@ void zpci_memory_written(struct zpci *zpci, uint64_t absolute, uint64_t length);
 struct zpci_function *function_enter(struct zpci *zpci, uint32_t fh);
 struct zpci_function *function_enter_any(struct zpci *zpci, uint32_t fh);
 void function_leave(struct zpci_function *f);
+
+/*
+ * The same for the short time of a load or store by `vcpu`, which uses one
+ * function at a time. `index` is insn_vcpu_index().
+ */
+struct zpci_function *function_use(struct zpci *zpci, unsigned index, uint32_t fh);
+void function_release(struct zpci_function *f, unsigned index);
 
 /* The function in a slot, counted in, if it is plugged (not reserved). */
 struct zpci_function *function_enter_slot(struct zpci *zpci, unsigned index);
@@ -301,9 +337,21 @@ void event_drop_all(struct zpci *zpci);
 void measurement_start(struct zpci_function *f, uint64_t address);
 void measurement_stop(struct zpci_function *f);
 
-static inline void measurement_count(struct zpci_function *f, unsigned counter)
+/* `index` is that of the vCPU. */
+static inline void measurement_count(struct zpci_function *f, unsigned counter, unsigned index)
 {
-	atomic_fetch_add_explicit(&f->counters[counter], 1, memory_order_relaxed);
+	_Atomic uint64_t *c;
+
+	if (index >= COUNTER_LANE_SHARED) {
+		atomic_fetch_add_explicit(&f->lanes[COUNTER_LANE_SHARED].counters[counter], 1,
+					  memory_order_relaxed);
+		return;
+	}
+	c = &f->lanes[index].counters[counter];
+	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
+
+uint64_t measurement_counter(const struct zpci_function *f, unsigned counter);
 
 #endif

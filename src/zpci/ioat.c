@@ -285,7 +285,7 @@ static struct outcome refresh(struct zpci_function *f, uint64_t start, uint64_t 
 	 */
 	if (dma_space_invalidate(f->dma, start, last - start + 1, REFRESH_WAIT_US))
 		return outcome_cc(2);
-	measurement_count(f, FMB_REFRESHES);
+	measurement_count(f, FMB_REFRESHES, COUNTER_LANE_SHARED);
 	return outcome_cc(0);
 }
 

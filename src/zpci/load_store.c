@@ -8,7 +8,7 @@
  * little-endian device without swapping. The function model speaks in values of
  * little-endian registers, so the bytes turn around here.
  *
- * This is the hot road: no lock, no allocation, one counter up and down.
+ * This is the hot road: no lock, no allocation, no locked operation.
  *
  * Sources: Linux, arch/s390/pci/pci_insn.c and pci_io.h; QEMU,
  * hw/s390x/s390-pci-inst.c.
@@ -42,13 +42,14 @@ static uint64_t swap(uint64_t value, unsigned length)
 
 /*
  * Find the function and see whether its state allows an access. On success the
- * result is OUTCOME_CC 0 and the function is counted in.
+ * result is OUTCOME_CC 0 and the function is in use until function_release().
  */
-static struct outcome enter(struct zpci *zpci, uint32_t fh, struct zpci_function **f)
+static struct outcome enter(struct zpci *zpci, unsigned index, uint32_t fh,
+			    struct zpci_function **f)
 {
 	if (!(fh & FH_ENABLED))
 		return outcome_cc(CC_INVALID_HANDLE);
-	*f = function_enter(zpci, fh);
+	*f = function_use(zpci, index, fh);
 	if (!*f)
 		return outcome_cc(CC_INVALID_HANDLE);
 	switch (function_state(*f)) {
@@ -56,7 +57,7 @@ static struct outcome enter(struct zpci *zpci, uint32_t fh, struct zpci_function
 	case FUNCTION_BLOCKED:
 		return outcome_cc(0);
 	default:
-		function_leave(*f);
+		function_release(*f, index);
 		return outcome_status(STATUS_BLOCKED);
 	}
 }
@@ -85,7 +86,7 @@ static uint32_t config_read(struct pci_function *pci, const struct place *place)
 {
 	uint32_t value = 0;
 
-	if (place->offset % place->length == 0)
+	if ((place->offset & (place->length - 1)) == 0)
 		return pci_function_config_read(pci, place->offset, place->length);
 	for (unsigned i = 0; i < place->length; i++)
 		value |= pci_function_config_read(pci, place->offset + i, 1) << 8 * i;
@@ -94,7 +95,7 @@ static uint32_t config_read(struct pci_function *pci, const struct place *place)
 
 static void config_write(struct pci_function *pci, const struct place *place, uint32_t value)
 {
-	if (place->offset % place->length == 0) {
+	if ((place->offset & (place->length - 1)) == 0) {
 		pci_function_config_write(pci, place->offset, place->length, value);
 		return;
 	}
@@ -103,7 +104,7 @@ static void config_write(struct pci_function *pci, const struct place *place, ui
 }
 
 static struct outcome load_from(struct zpci_function *f, const struct place *place,
-				uint64_t *data)
+				unsigned index, uint64_t *data)
 {
 	uint64_t value;
 
@@ -120,11 +121,12 @@ static struct outcome load_from(struct zpci_function *f, const struct place *pla
 		return outcome_status(STATUS_INVALID_ADDRESS_SPACE);
 	}
 	*data = swap(value, place->length);
-	measurement_count(f, FMB_LOADS);
+	measurement_count(f, FMB_LOADS, index);
 	return outcome_cc(0);
 }
 
-static struct outcome store_to(struct zpci_function *f, const struct place *place, uint64_t data)
+static struct outcome store_to(struct zpci_function *f, const struct place *place,
+			       unsigned index, uint64_t data)
 {
 	if (place->address_space < PCI_BAR_COUNT) {
 		if (!bar_place_valid(place) ||
@@ -138,13 +140,14 @@ static struct outcome store_to(struct zpci_function *f, const struct place *plac
 	} else {
 		return outcome_status(STATUS_INVALID_ADDRESS_SPACE);
 	}
-	measurement_count(f, FMB_STORES);
+	measurement_count(f, FMB_STORES, index);
 	return outcome_cc(0);
 }
 
 static struct outcome pcilg(struct zpci *zpci, void *vcpu, const struct place *place, unsigned r2,
 			    uint64_t *data)
 {
+	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
 	struct outcome outcome;
 
@@ -152,11 +155,11 @@ static struct outcome pcilg(struct zpci *zpci, void *vcpu, const struct place *p
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	outcome = enter(zpci, place->fh, &f);
+	outcome = enter(zpci, index, place->fh, &f);
 	if (!entered(outcome))
 		return outcome;
-	outcome = load_from(f, place, data);
-	function_leave(f);
+	outcome = load_from(f, place, index, data);
+	function_release(f, index);
 	return outcome;
 }
 
@@ -177,6 +180,7 @@ int zpci_insn_pcilg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 static struct outcome pcistg(struct zpci *zpci, void *vcpu, const struct place *place,
 			     unsigned r2, uint64_t data)
 {
+	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
 	struct outcome outcome;
 
@@ -184,11 +188,11 @@ static struct outcome pcistg(struct zpci *zpci, void *vcpu, const struct place *
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	outcome = enter(zpci, place->fh, &f);
+	outcome = enter(zpci, index, place->fh, &f);
 	if (!entered(outcome))
 		return outcome;
-	outcome = store_to(f, place, data);
-	function_leave(f);
+	outcome = store_to(f, place, index, data);
+	function_release(f, index);
 	return outcome;
 }
 
@@ -219,7 +223,7 @@ static bool block_valid(const struct zpci_function *f, const struct place *place
 }
 
 static struct outcome store_block(struct zpci_function *f, void *vcpu, const struct place *place,
-				  uint64_t address, unsigned ar)
+				  unsigned index, uint64_t address, unsigned ar)
 {
 	struct zpci *zpci = f->zpci;
 	uint8_t data[PCI_BLOCK_MAX];
@@ -236,23 +240,24 @@ static struct outcome store_block(struct zpci_function *f, void *vcpu, const str
 	if (pci_function_bar_write_block(f->pci, place->address_space, place->offset, data,
 					 place->length))
 		return outcome_program(ZPCI_PGM_OPERAND);
-	measurement_count(f, FMB_STORE_BLOCKS);
+	measurement_count(f, FMB_STORE_BLOCKS, index);
 	return outcome_cc(0);
 }
 
 static struct outcome pcistb(struct zpci *zpci, void *vcpu, const struct place *place,
 			     uint64_t address, unsigned ar)
 {
+	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
 	struct outcome outcome;
 
 	if (insn_problem_state(zpci, vcpu))
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
-	outcome = enter(zpci, place->fh, &f);
+	outcome = enter(zpci, index, place->fh, &f);
 	if (!entered(outcome))
 		return outcome;
-	outcome = store_block(f, vcpu, place, address, ar);
-	function_leave(f);
+	outcome = store_block(f, vcpu, place, index, address, ar);
+	function_release(f, index);
 	return outcome;
 }
 

@@ -37,13 +37,22 @@ static void store64(const struct zpci_function *f, size_t offset, uint64_t value
 	__atomic_store_n((uint64_t *)host, raw.raw, __ATOMIC_RELEASE);
 }
 
+uint64_t measurement_counter(const struct zpci_function *f, unsigned counter)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < COUNTER_LANES; i++)
+		sum += atomic_load_explicit(&f->lanes[i].counters[counter], memory_order_relaxed);
+	return sum;
+}
+
 void measurement_start(struct zpci_function *f, uint64_t address)
 {
 	struct measurement *m = &f->measurement;
 
 	*m = (struct measurement){ .address = address };
 	for (unsigned i = 0; i < FMB_COUNTERS; i++)
-		m->since[i] = f->counters[i];
+		m->since[i] = measurement_counter(f, i);
 }
 
 void measurement_stop(struct zpci_function *f)
@@ -64,7 +73,7 @@ static void update(struct zpci_function *f)
 	store64(f, 0, (uint64_t)(FMB_FORMAT << 24 | FMB_DMA_VALID) << 32 | m->samples);
 	for (unsigned i = 0; i < FMB_COUNTERS; i++)
 		store64(f, offsetof(struct fmb, counters) + i * sizeof(be64),
-			f->counters[i] - m->since[i]);
+			measurement_counter(f, i) - m->since[i]);
 	store64(f, offsetof(struct fmb, dma_read), dma.read);
 	store64(f, offsetof(struct fmb, dma_written), dma.written);
 	store64(f, offsetof(struct fmb, last_update), now & ~FMB_UPDATING);

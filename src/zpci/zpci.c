@@ -3,18 +3,25 @@
  * The library as a whole: its life, how instructions end, traces, the mark on
  * guest memory that was stored to.
  */
+#include <linux/membarrier.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "zpci/internal.h"
 
 struct zpci *zpci_create(const struct zpci_config *config)
 {
-	struct zpci *zpci = calloc(1, sizeof(*zpci));
+	struct zpci *zpci = aligned_alloc(_Alignof(struct zpci), sizeof(*zpci));
 
 	if (!zpci)
 		return NULL;
+	memset(zpci, 0, sizeof(*zpci));
+	zpci->has_membarrier =
+		!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	zpci->config = *config;
 	zpci->memory = (struct dma_memory){
 		.base = config->memory.base,

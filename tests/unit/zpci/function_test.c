@@ -3,6 +3,10 @@
 #include "guest.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "zpci/internal.h"
 
@@ -368,6 +372,89 @@ static void surprise_removal_ends_everything(void **state)
 	assert_int_equal(g->cc, 3);
 }
 
+/* What a device that is there returns. */
+#define WITNESS 0x11223344
+
+/* A vCPU of its own that loads from whatever function has the handle. */
+struct loader {
+	struct guest vcpu;
+	atomic_uint *fh;
+	atomic_bool *stop;
+	atomic_uint loads, wrong;
+};
+
+static void *keep_loading(void *opaque)
+{
+	struct loader *loader = opaque;
+
+	while (!*loader->stop) {
+		loader->vcpu.fh = *loader->fh;
+		guest_pcilg(&loader->vcpu, 0, 0x10, 4);
+		if (loader->vcpu.cc != 0)
+			continue;
+		loader->loads++;
+		if (loader->vcpu.gr[5] != __builtin_bswap32(WITNESS))
+			loader->wrong++;
+	}
+	return NULL;
+}
+
+/* The device of the test is slow, and made anew for each plug. */
+static uint64_t witness_read(void *device, unsigned bar, uint64_t offset, unsigned size)
+{
+	usleep(200);
+	return __atomic_load_n((const uint64_t *)device, __ATOMIC_RELAXED);
+}
+
+static void witness_write(void *device, unsigned bar, uint64_t offset, unsigned size,
+			  uint64_t value)
+{
+}
+
+static void nobody_uses_a_function_that_has_been_unplugged(void **state)
+{
+	static const struct pci_function_info info = { .name = "witness" };
+	static const struct pci_device_ops ops = {
+		.bar_read = witness_read, .bar_write = witness_write,
+	};
+	/* One that has a place of its own, one that has none. */
+	static const unsigned indexes[2] = { 1, ZPCI_FAST_VCPUS };
+	struct guest *g = *state;
+	struct zpci_function_config config = zpci_function_defaults(0x66);
+	atomic_uint fh = 0;
+	atomic_bool stop = false;
+	static struct loader loaders[2];
+	pthread_t threads[2];
+
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		loaders[i] = (struct loader){ .vcpu = *g, .fh = &fh, .stop = &stop };
+		loaders[i].vcpu.vcpu_index = indexes[i];
+	}
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, keep_loading, &loaders[i]), 0);
+	for (unsigned i = 0; i < 50 || !loaders[0].loads || !loaders[1].loads; i++) {
+		uint64_t witness = WITNESS;
+		struct pci_function *f = pci_function_new(&info, &ops, &witness);
+
+		assert_int_equal(pci_function_add_bar(f, 0, 4096, false, false), 0);
+		assert_int_equal(zpci_plug(g->zpci, f, &config, false, NULL, 0), 0);
+		g->fh = 0x00010000 * (i % 0x7ffe + 2);
+		guest_enable(g);
+		fh = g->fh;
+		usleep(300 + i % 7 * 50);
+		assert_int_equal(zpci_unplug(g->zpci, 0x66), 0);
+		/* A load that is still under way, or comes later, reads this. */
+		__atomic_store_n(&witness, 0, __ATOMIC_RELAXED);
+		pci_function_free(f);
+	}
+	stop = true;
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(loaders[i].wrong, 0);
+	}
+}
+
 static void function_that_is_plugged_while_the_guest_runs_is_announced(void **state)
 {
 	struct guest *g = *state;
@@ -494,6 +581,7 @@ int main(void)
 		TEST(service_processor_configures_and_deconfigures),
 		TEST(guest_is_asked_before_a_function_is_taken_away),
 		TEST(surprise_removal_ends_everything),
+		TEST(nobody_uses_a_function_that_has_been_unplugged),
 		TEST(function_that_is_plugged_while_the_guest_runs_is_announced),
 		TEST(reset_disables_everything_and_drops_events),
 		TEST(measurement_block_counts_what_was_done),

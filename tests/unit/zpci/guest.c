@@ -78,6 +78,11 @@ static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint
 	return 0;
 }
 
+static unsigned vcpu_index(void *vcpu)
+{
+	return ((struct guest *)vcpu)->vcpu_index;
+}
+
 static const struct zpci_vcpu_ops vcpu_ops = {
 	.gr = gr,
 	.set_gr = set_gr,
@@ -87,6 +92,7 @@ static const struct zpci_vcpu_ops vcpu_ops = {
 	.read = read_memory,
 	.write = write_memory,
 	.translate = translate,
+	.index = vcpu_index,
 };
 
 /* --- the machine ------------------------------------------------------------------ */

@@ -52,6 +52,7 @@ struct guest {
 	uint32_t fh;
 	bool plugged;
 
+	unsigned vcpu_index;
 	uint64_t gr[16];
 	unsigned cc;      /* 99: not set */
 	unsigned program; /* interruption that was raised, 0: none */
