@@ -149,23 +149,33 @@ uint64_t clock_next_event_count(struct vcpu *c)
 						     TOD_PER_INSTRUCTION;
 }
 
+/*
+ * The host timer is for the next event that is still to come. One that has come is
+ * pending already, and taken when the masks admit it: a timer for it would ring
+ * without end.
+ */
 void clock_arm(struct vcpu *c)
 {
-	uint64_t next;
+	uint64_t now, next = ~0ull, at;
 	struct itimerspec when = { 0 };
-	int64_t ns;
+	uint64_t ns;
 
 	if (!c->has_timer)
 		return;
-	next = next_event_tod(c);
+	now = clock_tod(c->complex);
+	if ((c->s.cr[0] & CR0_CLOCK_COMPARATOR) && c->s.clock_comparator >= now)
+		next = c->s.clock_comparator;
+	if ((c->s.cr[0] & CR0_CPU_TIMER) && (int64_t)c->s.cpu_timer >= 0) {
+		at = c->cpu_timer_base + c->s.cpu_timer;
+		if (at >= now && at < next)
+			next = at;
+	}
 	if (next == ~0ull || (c->timer_armed && c->timer_deadline <= next &&
-			      c->timer_deadline > clock_tod(c->complex)))
+			      c->timer_deadline > now))
 		return;
-	ns = clock_next_event(c);
-	when.it_value.tv_sec = ns / 1000000000;
-	when.it_value.tv_nsec = ns % 1000000000;
-	if (ns <= 0)
-		when.it_value.tv_nsec = 1;
+	ns = MIN(TOD_TO_NS(next - now) + 1, 3600000000000ull);
+	when.it_value.tv_sec = (time_t)(ns / 1000000000);
+	when.it_value.tv_nsec = (long)(ns % 1000000000);
 	c->timer_armed = true;
 	c->timer_deadline = next;
 	timer_settime(c->timer, 0, &when, NULL);

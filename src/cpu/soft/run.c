@@ -595,6 +595,7 @@ void vcpu_state_changed(struct vcpu *c)
 {
 	set_cc(c, (c->s.psw_mask & PSW_CC) >> PSW_CC_SHIFT);
 	psw_load(c, c->s.psw_mask, c->s.psw_addr);
+	c->s.psw_mask = psw_current_mask(c); /* so that it may be called again */
 	mmu_flush_all(c);
 	clock_update_pending(c);
 	clock_arm(c);
