@@ -64,7 +64,7 @@ INSN_LAST(idte)
 	uint64_t designation = c->s.gr[o->r1], va = c->s.gr[o->r2];
 	bool local = o->m4 & 1;
 
-	if (va & 0x7ff & ~0x7ffull)
+	if (va & 0xff000)
 		pgm(c, o, PGM_SPECIFICATION);
 	if (!(va & 0x800)) { /* R2 bit 52: clearing by ASCE, nothing is invalidated */
 		static const uint8_t shift[] = { 20, 31, 42, 53 };

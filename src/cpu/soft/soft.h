@@ -139,7 +139,7 @@ struct tlb_entry {
 	const uint8_t *flags;
 };
 
-#define JUMP_LINES 64
+#define JUMP_LINES 256
 #define JUMP_SLOTS 64
 
 /* Where execution continues at a virtual instruction address. */
