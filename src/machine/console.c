@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -43,6 +44,8 @@ struct console {
 	pthread_mutex_t lock; /* guards what follows */
 	struct ring input;
 	struct ring output;
+	uint64_t input_due; /* nanoseconds: earlier than that the guest gets no more */
+	bool input_told;    /* that there is some, and since then nothing has changed */
 	bool stop;
 	bool want_room;
 	bool input_ended;
@@ -134,6 +137,14 @@ static size_t ring_peek(const struct ring *ring, uint8_t *to, size_t most)
 
 /* -------------------------------------------------------------------------- */
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void eventfd_raise(int fd)
 {
 	uint64_t one = 1;
@@ -220,12 +231,35 @@ static void read_input(struct console *console)
 	if (got <= 0)
 		console->input_ended = true;
 	ring_put(&console->input, buffer, MIN(length, room));
+	console->input_told = false;
 	pthread_mutex_unlock(&console->lock);
 
 	if (end)
 		console->config.ops->end(console->config.opaque);
-	else if (length || got <= 0)
+}
+
+/*
+ * Tell that there is input, if there is and it is time. Returns how long poll() may
+ * wait for that time, in milliseconds, or -1.
+ */
+static int tell_input(struct console *console)
+{
+	bool tell = false;
+	int timeout = -1;
+
+	pthread_mutex_lock(&console->lock);
+	if (!console->input_told && ring_used(&console->input)) {
+		uint64_t now = now_ns();
+
+		if (now >= console->input_due)
+			tell = console->input_told = true;
+		else
+			timeout = (int)((console->input_due - now) / 1000000 + 1);
+	}
+	pthread_mutex_unlock(&console->lock);
+	if (tell)
 		console->config.ops->input(console->config.opaque);
+	return timeout;
 }
 
 static void write_output(struct console *console)
@@ -275,6 +309,7 @@ static void *console_thread(void *argument)
 			{ .fd = -1, .events = POLLIN },
 			{ .fd = -1, .events = POLLOUT },
 		};
+		int timeout = tell_input(console);
 
 		pthread_mutex_lock(&console->lock);
 		if (console->stop) {
@@ -288,7 +323,7 @@ static void *console_thread(void *argument)
 			fds[2].fd = console->config.out;
 		pthread_mutex_unlock(&console->lock);
 
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+		if (poll(fds, ARRAY_SIZE(fds), timeout) < 0)
 			continue;
 		if (fds[0].revents)
 			eventfd_lower(console->wake);
@@ -394,11 +429,20 @@ int console_write(struct console *console, const void *data, size_t length)
 /* With the lock held, after something was taken from the input. */
 static void input_taken(struct console *console, size_t length)
 {
-	bool was_full = !ring_room(&console->input);
-
+	if (!length)
+		return;
 	console->input.tail += length;
-	if (was_full && length)
+	console->input_due = now_ns() + length * 1000000000u / CONSOLE_INPUT_RATE;
+	console->input_told = false;
+	/* There may be room to read again, or more to tell of. */
+	if (ring_room(&console->input) == length || ring_used(&console->input))
 		eventfd_raise(console->wake);
+}
+
+/* With the lock held. */
+static bool input_is_due(const struct console *console)
+{
+	return ring_used(&console->input) && now_ns() >= console->input_due;
 }
 
 size_t console_read(struct console *console, void *to, size_t most)
@@ -406,7 +450,7 @@ size_t console_read(struct console *console, void *to, size_t most)
 	size_t length;
 
 	pthread_mutex_lock(&console->lock);
-	length = ring_peek(&console->input, to, most);
+	length = input_is_due(console) ? ring_peek(&console->input, to, most) : 0;
 	input_taken(console, length);
 	pthread_mutex_unlock(&console->lock);
 	return length;
@@ -422,6 +466,8 @@ static size_t line_length(const struct console *console)
 {
 	size_t used = ring_used(&console->input);
 
+	if (!input_is_due(console))
+		return SIZE_MAX;
 	for (size_t i = 0; i < used; i++)
 		if (is_line_end(console->input.bytes[(console->input.tail + i) % CONSOLE_BUFFER]))
 			return i;
@@ -454,7 +500,7 @@ bool console_has_input(struct console *console)
 	bool has;
 
 	pthread_mutex_lock(&console->lock);
-	has = ring_used(&console->input);
+	has = input_is_due(console);
 	pthread_mutex_unlock(&console->lock);
 	return has;
 }

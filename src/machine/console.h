@@ -7,7 +7,9 @@
  * up a vCPU. What the guest writes comes out complete and in order: when the
  * buffer is full, the service processor waits (the guest sees an operation that
  * takes longer) until there is room. What is read from a pipe or a file waits
- * there until the guest has taken what came before.
+ * there until the guest has taken what came before, and reaches the guest at the
+ * speed of a fast line: systems have small buffers between a terminal's driver
+ * and its reader, and drop what arrives faster than the reader reads.
  *
  * On a terminal, Ctrl-a introduces a command: x ends the machine, h prints help,
  * Ctrl-a sends itself. The terminal is put into raw mode and brought back when
@@ -24,6 +26,7 @@
 struct console;
 
 #define CONSOLE_BUFFER 65536 /* bytes, each way */
+#define CONSOLE_INPUT_RATE 262144 /* bytes a second to the guest */
 
 /* Called on the console's thread with no lock held. */
 struct console_ops {
