@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What PCI instructions cost: finds the first PCI function by CLP, enables it,
+ * and repeats loads, stores and SIC, timed by the guest's own TOD clock (in
+ * short slices, see loop.c). Prints the function, and a line for each slice:
+ *
+ *	function VENDOR:DEVICE
+ *	bench NAME INSTRUCTIONS NANOSECONDS
+ *
+ * Loads and stores touch registers without side effects: of an NVMe controller
+ * (the version; the attributes of the admin queues, while it is disabled), or of
+ * a virtio device (the selector of feature bits).
+ *
+ * Sources: Linux arch/s390/include/asm/clp.h, pci_clp.h, pci_insn.h; NVM Express
+ * 1.4, section 3.1; virtio 1.1, section 4.1.4.
+ */
+#include "lib/guest.h"
+
+#define CLP_PCI 2
+#define CLP_LIST 2
+#define CLP_SET 5
+#define CLP_SET_ENABLE 0
+#define CLP_OK 0x10
+#define CONFIG_SPACE 15
+
+#define SLICES 101
+#define SLICE_NS 500000ull
+/* Of a slice's loop; its branch is then lost in them. */
+#define UNROLLED 8
+
+struct list_entry {
+	uint16_t device;
+	uint16_t vendor;
+	uint32_t configured;
+	uint32_t fid;
+	uint32_t fh;
+};
+
+struct list {
+	uint16_t length;
+	uint16_t command;
+	uint32_t at_4;
+	uint32_t at_8[6];
+	struct {
+		uint16_t length;
+		uint16_t code;
+		uint32_t at_4;
+		uint64_t format;
+		uint64_t resume;
+		uint8_t at_18[7];
+		uint8_t entry_size;
+		struct list_entry entries[64];
+	} response;
+};
+
+struct set {
+	uint16_t length;
+	uint16_t command;
+	uint32_t at_4;
+	uint64_t at_8;
+	uint32_t fh;
+	uint8_t at_14[2];
+	uint8_t operation;
+	uint8_t spaces;
+	uint64_t at_18;
+	struct {
+		uint16_t length;
+		uint16_t code;
+		uint32_t at_4;
+		uint64_t at_8;
+		uint32_t fh;
+		uint32_t at_14[3];
+	} response;
+};
+
+static unsigned clp(void *block)
+{
+	uint64_t ignored;
+	unsigned cc;
+
+	asm volatile(".insn rrf,0xb9a00000,%[ignored],%[block],0,2\n"
+		     "ipm %[cc]\n"
+		     "srl %[cc],28"
+		     : [cc] "=d"(cc), [ignored] "=d"(ignored)
+		     : [block] "a"(block)
+		     : "cc", "memory");
+	return cc;
+}
+
+/* What the second operand of a load or store designates: an even-odd pair. */
+struct place {
+	uint64_t request;
+	uint64_t offset;
+};
+
+static struct place place(uint32_t fh, unsigned space, uint64_t offset, unsigned length)
+{
+	return (struct place){ (uint64_t)fh << 32 | space << 16 | length, offset };
+}
+
+#define LOAD ".insn rre,0xb9d20000,%[data],2\n"
+#define STORE ".insn rre,0xb9d00000,%[data],2\n"
+#define TIMES_8(insn) insn insn insn insn insn insn insn insn
+
+static unsigned load(struct place where, uint64_t *data)
+{
+	register uint64_t request asm("2") = where.request;
+	register uint64_t offset asm("3") = where.offset;
+	unsigned cc;
+
+	*data = 0;
+	asm volatile(LOAD "ipm %[cc]\n"
+		     "srl %[cc],28"
+		     : [cc] "=d"(cc), [data] "+&d"(*data), "+d"(request)
+		     : "d"(offset)
+		     : "cc", "memory");
+	return cc;
+}
+
+static unsigned store(struct place where, uint64_t data)
+{
+	register uint64_t request asm("2") = where.request;
+	register uint64_t offset asm("3") = where.offset;
+	unsigned cc;
+
+	asm volatile(STORE "ipm %[cc]\n"
+		     "srl %[cc],28"
+		     : [cc] "=d"(cc), "+d"(request)
+		     : [data] "d"(data), "d"(offset)
+		     : "cc", "memory");
+	return cc;
+}
+
+static void load_loop(uint64_t rounds, const struct place *where)
+{
+	register uint64_t request asm("2") = where->request;
+	register uint64_t offset asm("3") = where->offset;
+	uint64_t data = 0;
+
+	asm volatile("0:\n" TIMES_8(LOAD)
+		     "brctg %[n],0b"
+		     : [n] "+&d"(rounds), [data] "+&d"(data), "+d"(request)
+		     : "d"(offset)
+		     : "cc", "memory");
+}
+
+static void store_loop(uint64_t rounds, const struct place *where)
+{
+	register uint64_t request asm("2") = where->request;
+	register uint64_t offset asm("3") = where->offset;
+	uint64_t data = 0;
+
+	asm volatile("0:\n" TIMES_8(STORE)
+		     "brctg %[n],0b"
+		     : [n] "+&d"(rounds), "+d"(request)
+		     : [data] "d"(data), "d"(offset)
+		     : "cc", "memory");
+}
+
+#define SIC ".insn rsy,0xeb00000000d1,%[mode],%[isc],%[block]\n"
+#define SIC_ALL 0
+#define ISC_PCI 2
+
+static void sic_loop(uint64_t rounds, const struct place *where)
+{
+	uint64_t block[2] = { 0 };
+
+	asm volatile("0:\n" TIMES_8(SIC)
+		     "brctg %[n],0b"
+		     : [n] "+&d"(rounds)
+		     : [mode] "d"((uint64_t)SIC_ALL), [isc] "d"((uint64_t)ISC_PCI << 27),
+		       [block] "Q"(block)
+		     : "cc", "memory");
+}
+
+/* TOD units are a 4096th of a microsecond. */
+static uint64_t tod_to_ns(uint64_t tod)
+{
+	return tod * 125 / 512;
+}
+
+static void measure(const char *name, void (*loop)(uint64_t, const struct place *),
+		    struct place where)
+{
+	uint64_t rounds = 64, begin, ns;
+
+	for (;;) {
+		begin = tod_clock();
+		loop(rounds, &where);
+		ns = tod_to_ns(tod_clock() - begin);
+		if (ns > SLICE_NS / 4)
+			break;
+		rounds *= 2;
+	}
+	rounds = rounds * (SLICE_NS / 1000) / (ns / 1000);
+	for (unsigned i = 0; i < SLICES; i++) {
+		begin = tod_clock();
+		loop(rounds, &where);
+		ns = tod_to_ns(tod_clock() - begin);
+		print("bench %s %lu %lu\n", name, rounds * UNROLLED, ns);
+	}
+}
+
+static uint32_t enabled_function(void)
+{
+	static union {
+		struct list list;
+		struct set set;
+	} block __attribute__((aligned(4096)));
+	struct list_entry *entry = block.list.response.entries;
+
+	block.list.length = 32;
+	block.list.command = CLP_LIST;
+	block.list.response.length = sizeof(block.list.response);
+	if (clp(&block) || block.list.response.code != CLP_OK ||
+	    block.list.response.length < 32 + sizeof(*entry))
+		bail("no PCI function");
+	print("function %04x:%04x\n", entry->vendor, entry->device);
+	uint32_t fh = entry->fh;
+
+	memset(&block, 0, sizeof(block));
+	block.set.length = 32;
+	block.set.command = CLP_SET;
+	block.set.response.length = sizeof(block.set.response);
+	block.set.fh = fh;
+	block.set.operation = CLP_SET_ENABLE;
+	block.set.spaces = 1;
+	if (clp(&block) || block.set.response.code != CLP_OK)
+		bail("the PCI function cannot be enabled: %x", block.set.response.code);
+	return block.set.response.fh;
+}
+
+/* Config space is little-endian, and a load gives the bytes as they come. */
+static uint64_t config(uint32_t fh, unsigned offset, unsigned length)
+{
+	uint64_t data, value = 0;
+
+	if (load(place(fh, CONFIG_SPACE, offset, length), &data))
+		bail("config space cannot be loaded from");
+	for (unsigned i = 0; i < length; i++, data >>= 8)
+		value = value << 8 | (data & 0xff);
+	return value;
+}
+
+#define CLASS_NVME 0x010802
+#define VENDOR_VIRTIO 0x1af4
+#define CAPABILITY_VENDOR 9
+#define VIRTIO_COMMON 1
+
+/* Registers of 4 bytes that can be loaded from and stored to without harm. */
+static void harmless_registers(uint32_t fh, struct place *to_load, struct place *to_store)
+{
+	if (config(fh, 0x08, 4) >> 8 == CLASS_NVME) {
+		*to_load = place(fh, 0, 0x08, 4);
+		*to_store = place(fh, 0, 0x24, 4);
+		return;
+	}
+	if (config(fh, 0, 2) == VENDOR_VIRTIO) {
+		unsigned at = (unsigned)config(fh, 0x34, 1);
+
+		for (unsigned left = 48; at && left; left--) {
+			if (config(fh, at, 1) == CAPABILITY_VENDOR &&
+			    config(fh, at + 3, 1) == VIRTIO_COMMON) {
+				*to_load = *to_store = place(fh, (unsigned)config(fh, at + 4, 1),
+							     config(fh, at + 8, 4), 4);
+				return;
+			}
+			at = (unsigned)config(fh, at + 1, 1);
+		}
+	}
+	bail("no PCI function of a kind that is known here");
+}
+
+void guest_main(void)
+{
+	uint32_t fh = enabled_function();
+	struct place to_load, to_store;
+	uint64_t data;
+
+	harmless_registers(fh, &to_load, &to_store);
+	if (load(to_load, &data) || store(to_store, 0))
+		bail("the BAR cannot be loaded from or stored to");
+	measure("pcilg-config", load_loop, place(fh, CONFIG_SPACE, 0, 4));
+	measure("pcilg-bar", load_loop, to_load);
+	measure("pcistg-bar", store_loop, to_store);
+	measure("pcistg-config", store_loop, place(fh, CONFIG_SPACE, 0x3c, 1));
+	measure("sic", sic_loop, to_load);
+}

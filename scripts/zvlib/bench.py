@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: MIT
+"""Measures zvisor and, in turn with it, QEMU from Debian; prints a table, writes build/bench.json.
+
+Two kinds of guests are measured. Freestanding ones (bench/guest) time short slices of a
+known number of instructions with their own clock. Debian's kernel is timed by this machine's
+clock up to /init, and by its own in the shell script that it then runs.
+
+Each value is the median of all slices or runs. zvisor and its peer take turns, so that what
+else happens on the machine meets both. A ratio says how many times as fast as its peer zvisor is.
+"""
+
+import argparse
+import collections
+import json
+import os
+import platform
+import re
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from zvlib import debian, initrd, run
+
+NAMES = ["loop", "boot", "shell", "fork", "nvme", "pci", "memory"]
+MIB = 1 << 20
+
+# How a measure reads: what it is, its unit, whether more is better, what it is to reach, and
+# what is known of the peer where it is not measured here. reach_ratio: of the peer's speed.
+Measure = collections.namedtuple("Measure", "title unit more reach reach_ratio stated")
+MEASURES = {
+    "loop-mixed": Measure("bare-metal loop, as compiled code", "million/s", True, 300, None, None),
+    "loop-registers": Measure("bare-metal loop, registers only", "million/s", True, None, None, None),
+    "loop-memory": Measure("bare-metal loop, loads and stores", "million/s", True, None, None, None),
+    "boot-speed": Measure("boot, of one core's time", "million/s", True, 150, None, "660, QEMU 11.1"),
+    "init": Measure("launch to /init", "s", False, 25, None, "6 to 7, QEMU 11.1"),
+    "shell": Measure("shell loop, 100,000 rounds", "s", False, None, 0.5, "5.4 to 8.2, QEMU 11.1"),
+    "fork": Measure("fork and exec of busybox", "/s", True, None, 0.5, None),
+    "nvme-4k": Measure("NVMe reads of 4 KiB, one at a time", "/s", True, 5000, None, "1,250, QEMU 11.1"),
+    "nvme-1m": Measure("NVMe reads of 1 MiB", "MB/s", True, 500, None, "540, QEMU 11.1"),
+    "pcilg-config": Measure("PCILG of config space", "ns", False, 60, None, "88 to 170, QEMU 11.1"),
+    "pcilg-bar": Measure("PCILG of a BAR", "ns", False, 60, None, None),
+    "pcistg-config": Measure("PCISTG to config space", "ns", False, None, None, None),
+    "pcistg-bar": Measure("PCISTG to a BAR", "ns", False, 60, None, "180 to 460, QEMU 11.1"),
+    "sic": Measure("SIC", "ns", False, 60, None, None),
+    "memory": Measure("memory beside the guest's own", "MiB", False, 64, None, None),
+}
+
+# Which measures belong to a name on the command line.
+OF_NAME = {
+    "loop": ["loop-mixed", "loop-registers", "loop-memory"],
+    "boot": ["boot-speed", "init"],
+    "shell": ["shell"],
+    "fork": ["fork"],
+    "nvme": ["nvme-4k", "nvme-1m"],
+    "pci": ["pcilg-config", "pcilg-bar", "pcistg-config", "pcistg-bar", "sic"],
+    "memory": ["memory"],
+}
+
+SHELL_ROUNDS = 100000
+
+# /proc/uptime counts hundredths of seconds: each part is to take seconds.
+SCRIPT_HEAD = """
+begin() { read start rest </proc/uptime; }
+end() { read stop rest </proc/uptime; echo "zvisor-guest: took $1 $2 $start $stop"; }
+"""
+SCRIPTS = {
+    "shell": """
+begin
+i=0
+while [ $i -lt COUNT ]; do i=$((i+1)); done
+end shell COUNT
+""",
+    "fork": """
+begin
+i=0
+while [ $i -lt COUNT ]; do /bin/true; i=$((i+1)); done
+end fork COUNT
+""",
+    "nvme": """
+modprobe nvme
+tries=300
+while [ ! -b /dev/nvme0n1 ] && [ $((tries = tries - 1)) -gt 0 ]; do sleep 0.1; done
+for part in 4k:COUNT4K 1M:COUNT1M; do
+	size=${part%:*}
+	begin
+	dd if=/dev/nvme0n1 of=/dev/null bs=$size count=${part#*:} iflag=direct 2>/dev/null || exit 1
+	case $size in
+	4k) end nvme-4k ${part#*:} ;;
+	*) end nvme-1m ${part#*:} ;;
+	esac
+done
+""",
+}
+# How much of each: for a whole measurement, for a quick one.
+COUNTS = {"shell": (SHELL_ROUNDS, SHELL_ROUNDS // 5), "fork": (1000, 200), "COUNT4K": (16384, 4096),
+          "COUNT1M": (1024, 256)}
+DISK_MIB = 1024
+
+
+class Failed(Exception):
+    """Why something could not be measured, in one line."""
+
+
+class Side:
+    """zvisor or its peer: what runs, and what was measured with it."""
+
+    def __init__(self, name):
+        self.name = name
+        self.samples = collections.defaultdict(list)
+        self.has_nvme = True
+
+    def take(self, measure, *values):
+        self.samples[measure] += values
+
+    def value(self, measure):
+        return statistics.median(self.samples[measure]) if self.samples[measure] else None
+
+
+class Zvisor(Side):
+    def freestanding(self, guest, disk):
+        devices = [f"nvme,file={disk}"] if disk else []
+        return run.zvisor_command(guest, memory="64M", devices=devices)
+
+    def linux(self, guest, image, disk):
+        devices = [f"nvme,file={disk}"] if disk else []
+        return run.zvisor_command(guest.kernel, image, "quiet", "1G", 1, devices, stats=True)
+
+
+class Qemu(Side):
+    def __init__(self, name):
+        super().__init__(name)
+        devices = subprocess.run([run.qemu_program(), "-device", "help"], capture_output=True, text=True,
+                                 check=False).stdout
+        self.has_nvme = 'name "nvme"' in devices
+
+    def _nvme(self, disk):
+        if not disk:
+            return []
+        return ["-drive", f"file={disk},if=none,id=disk,format=raw,cache=none,aio=native",
+                "-device", "zpci,uid=1,fid=1,target=nvme", "-device", "nvme,serial=bench,drive=disk,id=nvme"]
+
+    def freestanding(self, guest, disk):
+        more = ["-cpu", "max"]
+        if disk and self.has_nvme:
+            more += self._nvme(disk)
+        elif disk:
+            # Without NVMe, a function that is as small.
+            more += ["-device", "zpci,uid=1,fid=1,target=pci",
+                     "-device", "virtio-rng-pci,id=pci,disable-legacy=on"]
+        return run.qemu_command(guest, memory="64M", more=more)
+
+    def linux(self, guest, image, disk):
+        return run.qemu_command(guest.kernel, image, "quiet", "1G", 1, self._nvme(disk))
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.names = options.names or NAMES
+        self.rounds = 1 if options.quick else options.rounds
+        self.begin = time.monotonic()
+        self.zvisor = Zvisor("zvisor")
+        self.sides = [self.zvisor]
+        self.peer = None
+        self.instructions = None
+        self.failed = []
+
+    def say(self, text):
+        seconds = int(time.monotonic() - self.begin)
+        print(f"bench: {seconds // 60}:{seconds % 60:02d} {text}", flush=True)
+
+    def measure(self, folder):
+        if run.qemu_program() and not self.options.alone:
+            self.peer = Qemu("QEMU " + version([run.qemu_program(), "--version"]))
+            self.sides.append(self.peer)
+        bare = [name for name in ("loop", "pci") if name in self.names]
+        workloads = [name for name in ("shell", "fork", "nvme") if name in self.names]
+        boots = "boot" in self.names
+        if "memory" in self.names and not workloads and not boots:
+            boots = True
+        disk = os.path.join(folder, "disk.img")
+        with open(disk, "wb") as file:
+            file.truncate(DISK_MIB * MIB)
+        self.guest = None
+        images = {}
+        if boots or workloads:
+            self.guest = debian.fetch(self.options.suite, say=self.say)
+            if boots:
+                images["boot"] = initrd.build(self.guest, os.path.join(folder, "initrd-boot"), "")
+            for side in self.sides:
+                images[side] = initrd.build(self.guest, os.path.join(folder, f"initrd-{len(images)}"),
+                                            self.script(side, workloads))
+        for number in range(1, self.rounds + 1):
+            for name in bare:
+                self.each(number, f"bare-metal {name}",
+                          lambda side, name=name: self.bare_metal(side, name, disk if name == "pci" else None))
+            if boots:
+                self.each(number, "boot", lambda side: self.boot(side, images["boot"]))
+            if workloads:
+                self.each(number, "boot with " + ", ".join(workloads),
+                          lambda side: self.workload(side, images[side], workloads, disk))
+
+    def each(self, number, what, function):
+        for side in self.sides:
+            self.say(f"round {number} of {self.rounds}: {what}, {side.name}")
+            try:
+                function(side)
+            except (run.RunError, Failed) as error:
+                self.failed.append(f"{what}, {side.name}: {error}")
+                self.say(f"failed: {error}")
+
+    def script(self, side, workloads):
+        script = SCRIPT_HEAD
+        for name in workloads:
+            if name == "nvme" and not side.has_nvme:
+                continue
+            part = SCRIPTS[name]
+            if name in COUNTS:
+                part = part.replace("COUNT", str(COUNTS[name][self.options.quick]))
+            for word in ("COUNT4K", "COUNT1M"):
+                part = part.replace(word, str(COUNTS[word][self.options.quick]))
+            script += part
+        return script
+
+    def bare_metal(self, side, name, disk):
+        guest = os.path.join(run.build_folder(), "bench", "guest", name)
+        if not os.path.exists(guest):
+            raise Failed(f"there is no {guest}: it takes s390x-linux-gnu-gcc to build it")
+        with run.Machine(side.freestanding(guest, disk), stdin=subprocess.DEVNULL) as machine:
+            machine.expect(r"^1\.\.0$", 120)
+            machine.wait(30)
+            lines = re.findall(r"^bench (\S+) (\d+) (\d+)$", machine.console, re.M)
+        for slice_name, count, nanoseconds in lines:
+            if name == "loop":
+                side.take("loop-" + slice_name, int(count) / int(nanoseconds) * 1e3)
+            else:
+                side.take(slice_name, int(nanoseconds) / int(count))
+
+    def boot(self, side, image):
+        before = children_seconds()
+        with run.Machine(side.linux(self.guest, image, None), stdin=None) as machine:
+            machine.expect(r"^zvisor-guest: init after ", 300)
+            side.take("init", time.monotonic() - machine.started)
+            machine.expect(r"^zvisor-guest: power off$", 60)
+            machine.wait(60)
+            stats = machine.stats()
+        seconds = children_seconds() - before
+        if stats:
+            self.instructions = stats["instructions"]
+            side.take("memory", stats["memory_kib"] / 1024)
+        # The peer does not count them; they are the same but for the idle loop's.
+        if self.instructions:
+            side.take("boot-speed", self.instructions / seconds / 1e6)
+
+    def workload(self, side, image, workloads, disk):
+        disk = disk if "nvme" in workloads and side.has_nvme else None
+        with run.Machine(side.linux(self.guest, image, disk), stdin=None) as machine:
+            machine.expect(r"^zvisor-guest: init after ", 300)
+            side.take("init", time.monotonic() - machine.started)
+            machine.expect(r"^zvisor-guest: power off$", 600)
+            machine.wait(60)
+            console, stats = machine.console, machine.stats()
+        if stats:
+            side.take("memory", stats["memory_kib"] / 1024)
+        if "zvisor-guest: script ended with 0" not in console:
+            raise Failed("the script in the guest failed")
+        for name, count, start, stop in re.findall(r"^zvisor-guest: took (\S+) (\d+) ([0-9.]+) ([0-9.]+)$",
+                                                   console, re.M):
+            count, seconds = int(count), float(stop) - float(start)
+            if seconds <= 0:
+                raise Failed(f"{name} took no time")
+            if name == "shell":
+                side.take(name, seconds * SHELL_ROUNDS / count)
+            elif name == "nvme-1m":
+                side.take(name, count * MIB / seconds / 1e6)
+            else:
+                side.take(name, count / seconds)
+
+    # --- what comes out ---
+
+    def rows(self):
+        wanted = [measure for name in self.names for measure in OF_NAME[name]]
+        return [self.row(measure) for measure in wanted]
+
+    def row(self, name):
+        measure = MEASURES[name]
+        value = self.zvisor.value(name)
+        peer = self.peer.value(name) if self.peer else None
+        ratio = None
+        if value and peer:
+            ratio = value / peer if measure.more else peer / value
+        reached = None
+        if measure.reach is not None and value is not None:
+            reached = value >= measure.reach if measure.more else value <= measure.reach
+        if measure.reach_ratio is not None and ratio is not None:
+            reached = ratio >= measure.reach_ratio
+        return {"name": name, "title": measure.title, "unit": measure.unit, "value": value,
+                "reach": measure.reach, "reach_ratio": measure.reach_ratio, "reached": reached,
+                "peer": peer, "peer_stated": measure.stated, "ratio": ratio,
+                "spread": spread(self.zvisor.samples[name]),
+                "samples": len(self.zvisor.samples[name]),
+                "peer_spread": spread(self.peer.samples[name]) if self.peer else None,
+                "peer_samples": len(self.peer.samples[name]) if self.peer else 0}
+
+    def limits(self):
+        """What limits the interpreter, with the numbers that show it."""
+        mixed, registers = self.zvisor.value("loop-mixed"), self.zvisor.value("loop-registers")
+        if not mixed or not registers:
+            return None
+        return (f"What limits the interpreter: each guest instruction is a function that ends in an indirect"
+                f" jump to the next, with the guest's registers in memory: {1e3 / registers:.2f} ns for one that"
+                f" does nothing else, {1e3 / mixed:.2f} ns on average with loads and stores, which look"
+                f" their page up first.")
+
+
+def spread(samples):
+    """The middle half of the samples."""
+    if len(samples) < 2:
+        return None
+    quarters = statistics.quantiles(samples, n=4, method="inclusive")
+    return [quarters[0], quarters[2]]
+
+
+def children_seconds():
+    """Host CPU time of all that ran here and has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def version(command):
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+\.\d+(\.\d+)*", text)
+    return found.group(0) if found else "?"
+
+
+def commit():
+    result = subprocess.run(["git", "-C", run.ROOT, "describe", "--always", "--dirty"], capture_output=True,
+                            text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def processor():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return re.search(r"^model name\s*: (.*)$", file.read(), re.M).group(1)
+    except (OSError, AttributeError):
+        return platform.machine()
+
+
+def handlers_are_jumps():
+    """Does execution go from one instruction to the next by jumps? It must not pile up calls.
+
+    The functions of instructions call nothing through pointers but the next of them.
+    """
+    folder = os.path.join(run.build_folder(), "src", "cpu", "soft", "libcpu.a.p")
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("insn_") and name.endswith(".o"):
+            code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", os.path.join(folder, name)],
+                                  capture_output=True, text=True, check=True).stdout
+            if re.search(r"\tcall\s+\*", code):
+                return False
+    return True
+
+
+def number(value, unit=""):
+    if value is None:
+        return "-"
+    if unit == "s":
+        return f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(bench, load):
+    head = ["", "unit", "zvisor", "reach", "", bench.peer.name if bench.peer else "peer", "ratio"]
+    rows = []
+    for row in bench.rows():
+        if row["reach"] is not None:
+            reach = f"{row['reach']:,}"
+        elif row["reach_ratio"] is not None:
+            reach = f"ratio {row['reach_ratio']}"
+        else:
+            reach = ""
+        peer = number(row["peer"], row["unit"])
+        if row["peer"] is None and row["peer_stated"]:
+            peer = f"{row['peer_stated']} *"
+        rows.append([row["title"], row["unit"], number(row["value"], row["unit"]), reach,
+                     {True: "reached", False: "missed", None: ""}[row["reached"]], peer,
+                     f"{row['ratio']:.2f}" if row["ratio"] else ""])
+    widths = [max(len(line[i]) for line in [head] + rows) for i in range(len(head))]
+    lines = []
+    for line in [head] + rows:
+        left = (0, 1, 4)
+        lines.append("  ".join(cell.ljust(width) if i in left else cell.rjust(width)
+                               for i, (cell, width) in enumerate(zip(line, widths))).rstrip())
+    lines.insert(1, "-" * len(max(lines, key=len)))
+    lines.append("")
+    if any("*" in row[5] for row in rows):
+        lines.append("* stated, not measured here")
+    if bench.peer and not bench.peer.has_nvme and "pci" in bench.names:
+        lines.append(f"{bench.peer.name} has no NVMe on s390x: its PCI instructions are measured with a virtio"
+                     " function.")
+    if bench.limits():
+        lines.append(bench.limits())
+    lines.append(f"Medians; ratio: how many times as fast as the peer. zvisor is built with optimization"
+                 f" (release); {bench.built}.")
+    lines.append(f"On {os.cpu_count()} cores, {processor()}; load at the beginning {load[0]:.1f}, at the end"
+                 f" {os.getloadavg()[0]:.1f}.")
+    if load[0] > 0.7:
+        lines.append("Other work ran on this machine: what is measured in seconds took longer than it takes.")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=NAMES + [[]],
+                        help="measure only these: " + " ".join(NAMES))
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is repeated (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="once each, and less of it")
+    parser.add_argument("--alone", action="store_true", help="without QEMU beside it")
+    parser.add_argument("--suite", help="boot the kernel of this suite of Debian (default: the system's own)")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds wants at least 1")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    load = os.getloadavg()
+    bench = Bench(options)
+    jumps = handlers_are_jumps()
+    bench.built = ("its instructions end in jumps to the next, as they must" if jumps else
+                   "NOT all of its instructions end in a jump to the next")
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=run.build_folder()) as folder:
+            bench.measure(folder)
+    except KeyboardInterrupt:
+        print("bench: interrupted")
+        return 1
+    except (debian.FetchError, OSError) as error:
+        print(f"bench: {error}")
+        return 1
+    print()
+    print(table(bench, load))
+    path = os.path.join(run.ROOT, "build", "bench.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit(),
+                   "seconds": round(time.monotonic() - bench.begin), "rounds": bench.rounds,
+                   "quick": options.quick,
+                   "host": {"processor": processor(), "cores": os.cpu_count(), "load": load},
+                   "build": {"type": "release", "instructions_end_in_jumps": jumps},
+                   "guest": bench.guest.release if bench.guest else None,
+                   "peer": bench.peer.name if bench.peer else None,
+                   "limits": bench.limits(), "failed": bench.failed, "measures": bench.rows()}, file, indent=1)
+        file.write("\n")
+    print(f"\nbench: wrote {os.path.relpath(path)}")
+    for why in bench.failed:
+        print(f"bench: FAILED: {why.splitlines()[0]}")
+    return 1 if bench.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
