@@ -28,6 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/trace.h"
 #include "cpu/soft/complex.h"
 
 #define PIECE_SHIFT 6 /* 64 pieces of a page */
@@ -175,6 +176,14 @@ static uint64_t read_code(struct cpu_complex *x, uint64_t absolute)
 	return raw;
 }
 
+static void trace_decoded(uint64_t absolute, uint64_t raw)
+{
+	char text[96];
+
+	if (trace_enabled(TRACE_ID_cpu_decode))
+		trace_cpu_decode(absolute, insn_disassemble(raw, absolute, text, sizeof(text)));
+}
+
 /* Decode the run at an absolute address to ops; returns how many, and the bytes of code. */
 static unsigned int decode_run(struct cpu_complex *x, struct code_page *page, uint64_t absolute,
 			       struct op *ops, uint32_t *bytes)
@@ -214,6 +223,7 @@ static unsigned int decode_run(struct cpu_complex *x, struct code_page *page, ui
 		o->offset = (uint16_t)offset;
 		o->length = (uint8_t)length;
 		o->index = (uint16_t)n++;
+		trace_decoded(absolute, raw);
 		absolute += length;
 	}
 	/*
