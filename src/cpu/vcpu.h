@@ -114,10 +114,12 @@ enum vcpu_exit {
 	VCPU_EXIT_REQUEST,       /* vcpu_request_exit() */
 };
 
-/* How code is executed; anything but the first is for tests, and slow. */
+/* How code is executed; anything but the first is for tests, and slower. */
 enum cpu_execution {
 	CPU_EXECUTE_CACHED,
-	CPU_EXECUTE_UNCHAINED, /* back to the run loop at each branch (deterministic mode) */
+	CPU_EXECUTE_FLUSHED,   /* decoded code and TLB are thrown away at each report */
+	/* Back to the run loop at each branch and unit of operation (deterministic mode). */
+	CPU_EXECUTE_UNCHAINED,
 	CPU_EXECUTE_UNCACHED,  /* each instruction decoded afresh (deterministic mode) */
 };
 
@@ -136,8 +138,9 @@ struct cpu_complex_config {
 	void (*vcpu_state_changed)(void *opaque, struct vcpu *);
 	/*
 	 * For tests, with one vCPU: time is the count of instructions, so that two runs
-	 * are the same. `report` is called on the vCPU's thread at each multiple of
-	 * report_every instructions (0: never).
+	 * are the same. An enabled wait lasts no time: the count jumps to where the next
+	 * clock event is due. `report` is called on the vCPU's thread before the
+	 * instruction at each multiple of report_every (0: never) that is not jumped over.
 	 */
 	bool deterministic;
 	enum cpu_execution execution;

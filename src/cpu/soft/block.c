@@ -111,11 +111,19 @@ bool code_full(struct cpu_complex *x)
 	return __atomic_load_n(&x->code.bytes, __ATOMIC_RELAXED) >= CODE_MAX_BYTES;
 }
 
+void code_flush_full(struct vcpu *c)
+{
+	exclusive_begin(c);
+	/* Another one may have done it meanwhile. */
+	if (code_full(c->complex))
+		code_flush(c->complex);
+	exclusive_end(c);
+}
+
 void code_flush_all(struct vcpu *c)
 {
 	exclusive_begin(c);
-	if (code_full(c->complex))
-		code_flush(c->complex);
+	code_flush(c->complex);
 	exclusive_end(c);
 }
 

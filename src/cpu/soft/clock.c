@@ -41,23 +41,26 @@ void clock_init(struct cpu_complex *x)
 					  NS_TO_TOD(host_ns(CLOCK_MONOTONIC)));
 }
 
-uint64_t clock_tod(struct cpu_complex *x)
+uint64_t clock_tod(const struct vcpu *c, const struct op *o)
 {
+	const struct cpu_complex *x = c->complex;
+
 	if (x->config.deterministic)
 		return (uint64_t)x->tod_offset +
-		       (x->vcpus[0] ? TOD_PER_INSTRUCTION * vcpu_instructions(x->vcpus[0]) : 0);
+		       TOD_PER_INSTRUCTION * (vcpu_instructions(c) + (o ? o->index : 0));
 	return NS_TO_TOD(host_ns(CLOCK_MONOTONIC)) + (uint64_t)x->tod_offset;
 }
 
 uint64_t cpu_complex_tod(struct cpu_complex *x)
 {
-	return clock_tod(x);
+	return clock_tod(x->vcpus[0], x->vcpus[0]->handler_op);
 }
 
-uint64_t clock_tod_unique(struct cpu_complex *x)
+uint64_t clock_tod_unique(const struct vcpu *c, const struct op *o)
 {
-	uint64_t now = clock_tod(x), last = atomic_load_explicit(&x->tod_last,
-								 memory_order_relaxed);
+	struct cpu_complex *x = c->complex;
+	uint64_t now = clock_tod(c, o), last = atomic_load_explicit(&x->tod_last,
+								    memory_order_relaxed);
 
 	do {
 		if (now <= last)
@@ -68,30 +71,30 @@ uint64_t clock_tod_unique(struct cpu_complex *x)
 	return now;
 }
 
-uint64_t clock_cpu_timer(struct vcpu *c)
+uint64_t clock_cpu_timer(const struct vcpu *c, const struct op *o)
 {
-	return c->s.cpu_timer - (clock_tod(c->complex) - c->cpu_timer_base);
+	return c->s.cpu_timer - (clock_tod(c, o) - c->cpu_timer_base);
 }
 
-void clock_set_cpu_timer(struct vcpu *c, uint64_t value)
+void clock_set_cpu_timer(struct vcpu *c, const struct op *o, uint64_t value)
 {
 	c->s.cpu_timer = value;
-	c->cpu_timer_base = clock_tod(c->complex);
-	clock_update_pending(c);
+	c->cpu_timer_base = clock_tod(c, o);
+	clock_update_pending(c, o);
 	clock_arm(c);
 }
 
-void clock_set_comparator(struct vcpu *c, uint64_t value)
+void clock_set_comparator(struct vcpu *c, const struct op *o, uint64_t value)
 {
 	c->s.clock_comparator = value;
-	clock_update_pending(c);
+	clock_update_pending(c, o);
 	clock_arm(c);
 }
 
 /* Both conditions are levels: they hold, or not, whenever one looks. */
-void clock_update_pending(struct vcpu *c)
+void clock_update_pending(struct vcpu *c, const struct op *o)
 {
-	uint64_t now = clock_tod(c->complex);
+	uint64_t now = clock_tod(c, o);
 	unsigned int set = 0;
 
 	if (now > c->s.clock_comparator)
@@ -126,7 +129,7 @@ static uint64_t next_event_tod(struct vcpu *c)
 
 int64_t clock_next_event(struct vcpu *c)
 {
-	uint64_t next = next_event_tod(c), now = clock_tod(c->complex);
+	uint64_t next = next_event_tod(c), now = clock_tod(c, NULL);
 	uint64_t ns;
 
 	if (next == ~0ull)
@@ -140,13 +143,12 @@ int64_t clock_next_event(struct vcpu *c)
 
 uint64_t clock_next_event_count(struct vcpu *c)
 {
-	uint64_t next = next_event_tod(c), now = clock_tod(c->complex);
+	uint64_t next = next_event_tod(c), now = clock_tod(c, NULL);
 	uint64_t count = vcpu_instructions(c);
 
-	if (next == ~0ull)
+	if (next == ~0ull || next <= now)
 		return ~0ull;
-	return next <= now ? count : count + (next - now + TOD_PER_INSTRUCTION - 1) /
-						     TOD_PER_INSTRUCTION;
+	return count + (next - now + TOD_PER_INSTRUCTION - 1) / TOD_PER_INSTRUCTION;
 }
 
 /*
@@ -162,7 +164,7 @@ void clock_arm(struct vcpu *c)
 
 	if (!c->has_timer)
 		return;
-	now = clock_tod(c->complex);
+	now = clock_tod(c, NULL);
 	if ((c->s.cr[0] & CR0_CLOCK_COMPARATOR) && c->s.clock_comparator >= now)
 		next = c->s.clock_comparator;
 	if ((c->s.cr[0] & CR0_CPU_TIMER) && (int64_t)c->s.cpu_timer >= 0) {

@@ -104,8 +104,10 @@ int code_init(struct cpu_complex *);
 void code_destroy(struct cpu_complex *);
 /* Ops for the instruction at an absolute address; NULL: execute it without the cache. */
 const struct op *code_find(struct vcpu *, uint64_t absolute);
-/* Too much of it: the run loop is to call code_flush_all(). */
+/* Too much of it: the run loop is to call code_flush_full(). */
 bool code_full(struct cpu_complex *);
+/* Throw all of it away: if there is too much, or whatever there is. Between two blocks. */
+void code_flush_full(struct vcpu *);
 void code_flush_all(struct vcpu *);
 void code_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
 bool code_is_uncached_page(struct cpu_complex *, uint64_t absolute);
@@ -161,14 +163,14 @@ uint64_t lowcore(const struct vcpu *, unsigned int offset);
 void attention_set(struct vcpu *);
 void vcpu_kick(struct vcpu *); /* attention, and wake it when it sleeps */
 
-/* clock.c */
+/* clock.c; `op` is the instruction that asks or sets, NULL between two instructions */
 void clock_init(struct cpu_complex *);
-uint64_t clock_tod_unique(struct cpu_complex *);
-uint64_t clock_tod(struct cpu_complex *);
-uint64_t clock_cpu_timer(struct vcpu *);
-void clock_set_cpu_timer(struct vcpu *, uint64_t);
-void clock_set_comparator(struct vcpu *, uint64_t);
-void clock_update_pending(struct vcpu *);
+uint64_t clock_tod_unique(const struct vcpu *, const struct op *);
+uint64_t clock_tod(const struct vcpu *, const struct op *);
+uint64_t clock_cpu_timer(const struct vcpu *, const struct op *);
+void clock_set_cpu_timer(struct vcpu *, const struct op *, uint64_t);
+void clock_set_comparator(struct vcpu *, const struct op *, uint64_t);
+void clock_update_pending(struct vcpu *, const struct op *);
 /* Nanoseconds until the next clock event of the vCPU, -1 for none. */
 int64_t clock_next_event(struct vcpu *);
 void clock_arm(struct vcpu *);

@@ -184,7 +184,7 @@ INSN(tam)
 /* ---- Control registers ---- */
 
 /* What follows from control registers from … to changing. */
-static void control_changed(struct vcpu *c, const uint64_t *old)
+static void control_changed(struct vcpu *c, const struct op *o, const uint64_t *old)
 {
 	const uint64_t translation = CR0_EDAT | CR0_LOW_ADDRESS_PROTECTION |
 				     CR0_FETCH_PROTECTION_OVERRIDE |
@@ -194,7 +194,7 @@ static void control_changed(struct vcpu *c, const uint64_t *old)
 	for (unsigned int i = 9; i < 12; i++)
 		flush |= old[i] != c->s.cr[i] && (c->s.psw_mask & PSW_PER);
 	if (old[0] != c->s.cr[0]) {
-		clock_update_pending(c);
+		clock_update_pending(c, o);
 		clock_arm(c);
 	}
 	psw_apply(c);
@@ -213,7 +213,7 @@ INSN_LAST(lctlg)
 		new[i] = ld64(c, o, (ea + 8 * i) & c->addr_mask, o->b2);
 	for (unsigned int i = 0; i < n; i++)
 		__atomic_store_n(&c->s.cr[(o->r1 + i) & 15], new[i], __ATOMIC_RELAXED);
-	control_changed(c, old);
+	control_changed(c, o, old);
 }
 
 INSN_LAST(lctl)
@@ -232,7 +232,7 @@ INSN_LAST(lctl)
 		__atomic_store_n(&c->s.cr[r], (c->s.cr[r] & 0xffffffff00000000ull) | new[i],
 				 __ATOMIC_RELAXED);
 	}
-	control_changed(c, old);
+	control_changed(c, o, old);
 }
 
 INSN(stctg)
@@ -268,7 +268,7 @@ INSN(stck)
 	uint64_t ea = ea2(c, o);
 
 	require_write(c, o, ea, o->b2, 8);
-	st64(c, o, ea, o->b2, clock_tod_unique(c->complex));
+	st64(c, o, ea, o->b2, clock_tod_unique(c, o));
 	set_cc(c, 0);
 }
 
@@ -277,7 +277,7 @@ INSN(stckf)
 	uint64_t ea = ea2(c, o);
 
 	require_write(c, o, ea, o->b2, 8);
-	st64(c, o, ea, o->b2, clock_tod(c->complex));
+	st64(c, o, ea, o->b2, clock_tod(c, o));
 	set_cc(c, 0);
 }
 
@@ -285,7 +285,7 @@ INSN(stckf)
 INSN(stcke)
 {
 	uint8_t value[16] = { 0 };
-	uint64_t tod = clock_tod_unique(c->complex);
+	uint64_t tod = clock_tod_unique(c, o);
 	struct span s;
 
 	span_write(c, o, ea2(c, o), o->b2, sizeof(value), &s);
@@ -305,9 +305,9 @@ INSN_LAST(sck)
 
 	require_aligned(c, o, ea, 8);
 	value = ld64(c, o, ea, o->b2);
-	__atomic_add_fetch(&x->tod_offset, (int64_t)(value - clock_tod(x)), __ATOMIC_RELAXED);
+	__atomic_add_fetch(&x->tod_offset, (int64_t)(value - clock_tod(c, o)), __ATOMIC_RELAXED);
 	atomic_store(&x->tod_last, 0);
-	clock_update_pending(c);
+	clock_update_pending(c, o);
 	clock_arm(c);
 	set_cc(c, 0);
 }
@@ -317,7 +317,7 @@ INSN_LAST(sckc)
 	uint64_t ea = ea2(c, o);
 
 	require_aligned(c, o, ea, 8);
-	clock_set_comparator(c, ld64(c, o, ea, o->b2));
+	clock_set_comparator(c, o, ld64(c, o, ea, o->b2));
 }
 
 INSN(stckc)
@@ -333,7 +333,7 @@ INSN_LAST(spt)
 	uint64_t ea = ea2(c, o);
 
 	require_aligned(c, o, ea, 8);
-	clock_set_cpu_timer(c, ld64(c, o, ea, o->b2));
+	clock_set_cpu_timer(c, o, ld64(c, o, ea, o->b2));
 }
 
 INSN(stpt)
@@ -342,7 +342,7 @@ INSN(stpt)
 
 	require_aligned(c, o, ea, 8);
 	require_write(c, o, ea, o->b2, 8);
-	st64(c, o, ea, o->b2, clock_cpu_timer(c));
+	st64(c, o, ea, o->b2, clock_cpu_timer(c, o));
 }
 
 INSN(sckpf)
@@ -361,7 +361,7 @@ INSN(ectg)
 	first = ld64(c, o, ea1(c, o), o->b1);
 	second = ld64(c, o, ea2(c, o), o->b2);
 	third = ld64(c, o, at3, o->r3);
-	c->s.gr[0] = first - clock_cpu_timer(c);
+	c->s.gr[0] = first - clock_cpu_timer(c, o);
 	c->s.gr[1] = second;
 	c->s.gr[o->r3] = third;
 }
@@ -382,12 +382,12 @@ INSN(ptff)
 		break;
 	case 0x01: /* PTFF-QTO: physical clock, TOD offset, logical and TOD epoch difference */
 		size = 32;
-		store_be64(block, clock_tod(c->complex));
+		store_be64(block, clock_tod(c, o));
 		break;
 	case 0x02: { /* PTFF-QSI: physical clock, old and new episode, 56 bytes */
 		uint8_t info[56] = { 0 };
 
-		store_be64(info, clock_tod(c->complex));
+		store_be64(info, clock_tod(c, o));
 		span_write(c, o, ea, 1, sizeof(info), &s);
 		span_put(c, &s, info);
 		set_cc(c, 0);
@@ -395,7 +395,7 @@ INSN(ptff)
 	}
 	case 0x03: /* PTFF-QPT: physical clock */
 		size = 8;
-		store_be64(block, clock_tod(c->complex));
+		store_be64(block, clock_tod(c, o));
 		break;
 	default:
 		if (c->s.gr[0] & 0x80)

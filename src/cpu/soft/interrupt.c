@@ -279,7 +279,7 @@ static bool mchk_deliver(struct vcpu *c)
 	}
 	lowcore_put32(c, LC_FPC_SAVE, c->s.fpc);
 	lowcore_put32(c, LC_TODPR_SAVE, c->s.todpr);
-	lowcore_put64(c, LC_CPU_TIMER_SAVE, clock_cpu_timer(c));
+	lowcore_put64(c, LC_CPU_TIMER_SAVE, clock_cpu_timer(c, NULL));
 	lowcore_put64(c, LC_CLOCK_COMPARATOR_SAVE, c->s.clock_comparator >> 8);
 	lowcore_put64(c, LC_MCHK_CODE, mchk.code);
 	psw_swap(c, LC_MCHK_OLD_PSW, LC_MCHK_NEW_PSW, c->s.psw_addr);

@@ -384,6 +384,7 @@ INSN_LAST(machine)
 	c->handler_op = o;
 	c->s.psw_addr = op_address(c, o);
 	error = handler(c->complex->config.opaque, c, &i);
+	c->handler_op = NULL;
 	if (error)
 		pgm(c, o, c->pgm_code ? (enum pgm_code)c->pgm_code : PGM_OPERATION);
 }
@@ -404,15 +405,15 @@ static void idle(struct vcpu *c)
 {
 	struct cpu_complex *x = c->complex;
 
-	if (x->config.deterministic) {
-		int64_t ns = clock_next_event(c);
+	if (x->config.deterministic && (c->s.psw_mask & PSW_EXT)) {
+		uint64_t next = clock_next_event_count(c);
 
-		/* Time passes at once: an instruction is 5 ns. */
-		if (ns >= 0)
-			atomic_fetch_add(&c->icount, (uint64_t)ns / 5 + 1);
-		clock_update_pending(c);
-		if (ns >= 0)
+		/* Time passes at once. */
+		if (next != ~0ull) {
+			atomic_store(&c->icount, next);
+			clock_update_pending(c, NULL);
 			return;
+		}
 	}
 	guest_leave(c);
 	atomic_store(&c->waiting, true);
@@ -441,7 +442,7 @@ static void idle(struct vcpu *c)
 	pthread_mutex_unlock(&c->lock);
 	atomic_store(&c->waiting, false);
 	guest_enter(c);
-	clock_update_pending(c);
+	clock_update_pending(c, NULL);
 }
 
 static void early_specification(struct vcpu *c)
@@ -458,11 +459,14 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 	for (;;) {
 		unsigned int pending;
 
+		/* First: it asks for the attention that is paid here. */
+		if (c->complex->config.deterministic)
+			clock_update_pending(c, NULL);
 		atomic_exchange(&c->limit, LIMIT_FAR);
-		if (c->timer_rang || c->complex->config.deterministic) {
+		if (c->timer_rang) {
 			c->timer_rang = 0;
 			c->timer_armed = false;
-			clock_update_pending(c);
+			clock_update_pending(c, NULL);
 			clock_arm(c);
 		}
 		if (atomic_load(&c->complex->exclusive)) {
@@ -471,7 +475,7 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 		}
 		mmu_serve_flush_requests(c);
 		if (code_full(c->complex))
-			code_flush_all(c);
+			code_flush_full(c);
 
 		if (c->psw_invalid)
 			early_specification(c);
@@ -505,6 +509,18 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 	}
 }
 
+static void report(struct vcpu *c, uint64_t count)
+{
+	const struct cpu_complex_config *config = &c->complex->config;
+
+	c->reported = count;
+	config->report(config->opaque, c);
+	if (config->execution == CPU_EXECUTE_FLUSHED) {
+		code_flush_all(c);
+		mmu_flush_all(c);
+	}
+}
+
 /*
  * The deterministic mode: execute up to shortly before the next event with the
  * limit at that place, then instruction by instruction (false). So events come at
@@ -516,18 +532,16 @@ static bool plan_deterministic(struct vcpu *c)
 	uint64_t count = vcpu_instructions(c), next = clock_next_event_count(c);
 
 	if (config->report_every) {
-		uint64_t report = count - count % config->report_every + config->report_every;
+		uint64_t behind = count % config->report_every;
 
-		if (count % config->report_every == 0 && count != c->reported) {
-			c->reported = count;
-			config->report(config->opaque, c);
-		}
-		next = MIN(next, report);
+		if (!behind && count != c->reported)
+			report(c, count);
+		next = MIN(next, count - behind + config->report_every);
 	}
 	if (config->execution == CPU_EXECUTE_UNCACHED || next < count + BLOCK_MAX_OPS + 1)
 		return false;
 	if (config->execution == CPU_EXECUTE_UNCHAINED)
-		leave_at_next_branch(c);
+		attention_set(c);
 	else if (atomic_load(&c->limit))
 		atomic_store(&c->limit, next - BLOCK_MAX_OPS - 1);
 	return true;
@@ -538,8 +552,8 @@ static void run_code(struct vcpu *c)
 	const struct op *o;
 	uint64_t address = c->s.psw_addr & c->addr_mask;
 
-	if (unlikely(c->per_active) ||
-	    (unlikely(c->complex->config.deterministic) && !plan_deterministic(c))) {
+	if ((unlikely(c->complex->config.deterministic) && !plan_deterministic(c)) ||
+	    unlikely(c->per_active)) {
 		step(c);
 		return;
 	}
@@ -597,7 +611,7 @@ void vcpu_state_changed(struct vcpu *c)
 	psw_load(c, c->s.psw_mask, c->s.psw_addr);
 	c->s.psw_mask = psw_current_mask(c); /* so that it may be called again */
 	mmu_flush_all(c);
-	clock_update_pending(c);
+	clock_update_pending(c, NULL);
 	clock_arm(c);
 }
 
@@ -633,6 +647,9 @@ uint64_t vcpu_hash(struct vcpu *c)
 		{ c->s.ar, sizeof(c->s.ar) },
 		{ &c->s.fpc, sizeof(c->s.fpc) },
 		{ &c->s.prefix, sizeof(c->s.prefix) },
+		{ &c->s.todpr, sizeof(c->s.todpr) },
+		{ &c->s.breaking_event, sizeof(c->s.breaking_event) },
+		{ &c->s.clock_comparator, sizeof(c->s.clock_comparator) },
 	};
 
 	/* FNV-1a over bytes. */

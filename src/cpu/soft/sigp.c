@@ -52,7 +52,7 @@ void store_status(struct vcpu *c, uint64_t absolute)
 	store_be32(p + LC_PREFIX_SAVE, c->s.prefix);
 	store_be32(p + LC_FPC_SAVE, c->s.fpc);
 	store_be32(p + LC_TODPR_SAVE, c->s.todpr);
-	store_be64(p + LC_CPU_TIMER_SAVE, clock_cpu_timer(c));
+	store_be64(p + LC_CPU_TIMER_SAVE, clock_cpu_timer(c, NULL));
 	store_be64(p + LC_CLOCK_COMPARATOR_SAVE, c->s.clock_comparator >> 8);
 	cpu_complex_memory_written(c->complex, absolute + LC_FPR_SAVE, 0x200);
 }
@@ -82,7 +82,7 @@ void vcpu_initial_reset(struct vcpu *c)
 	c->s.breaking_event = 1;
 	c->s.clock_comparator = 0;
 	c->s.cpu_timer = 0;
-	c->cpu_timer_base = clock_tod(c->complex);
+	c->cpu_timer_base = clock_tod(c, NULL);
 	memset(c->s.cr, 0, sizeof(c->s.cr));
 	c->s.cr[0] = 0xe0;
 	c->s.cr[14] = 0xc2000000;

@@ -191,7 +191,7 @@ struct vcpu {
 	/* An exception on its way: op that caused it and what it is. */
 	sigjmp_buf *escape;
 	const struct op *fault_op;
-	const struct op *handler_op; /* that a handler of the machine executes */
+	const struct op *handler_op; /* that a handler of the machine executes now, or NULL */
 	uint16_t pgm_code;     /* of a program interruption to present, or 0 */
 	uint64_t teid;         /* translation-exception identification */
 	uint8_t access_id;     /* exception access identification */
