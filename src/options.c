@@ -121,6 +121,39 @@ static int set_console(struct parser *parser, const char *text)
 	return 0;
 }
 
+/* N,HOW,FILE */
+static int set_lockstep(struct parser *parser, const char *text)
+{
+	static const struct {
+		const char *name;
+		enum cpu_execution execution;
+	} ways[] = {
+		{ "cached", CPU_EXECUTE_CACHED },
+		{ "flushed", CPU_EXECUTE_FLUSHED },
+		{ "unchained", CPU_EXECUTE_UNCHAINED },
+		{ "uncached", CPU_EXECUTE_UNCACHED },
+	};
+	struct lockstep_config *lockstep = &parser->options->machine.lockstep;
+	const char *how, *file;
+
+	if (!parse_number(text, &lockstep->every, &how) || !lockstep->every || *how != ',')
+		return wrong(parser, "--lockstep %s: it begins with a number of instructions and a comma",
+			     text);
+	how++;
+	file = strchr(how, ',');
+	if (!file || !file[1])
+		return wrong(parser, "--lockstep %s: it ends with a comma and a file", text);
+	for (unsigned int i = 0; i < ARRAY_SIZE(ways); i++) {
+		if (strncmp(how, ways[i].name, (size_t)(file - how)) || ways[i].name[file - how])
+			continue;
+		lockstep->execution = ways[i].execution;
+		lockstep->file = file + 1;
+		return 0;
+	}
+	return wrong(parser, "--lockstep %s: code is executed cached, flushed, unchained or uncached",
+		     text);
+}
+
 static int add_trace(struct parser *parser, const char *pattern)
 {
 	struct options *options = parser->options;
@@ -182,6 +215,7 @@ static const struct option run_options[] = {
 	{ "device", required_argument, NULL, 'd' },
 	{ "trace", required_argument, NULL, 't' },
 	{ "stats", no_argument, NULL, 's' },
+	{ "lockstep", required_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -223,6 +257,8 @@ static int set_option(struct parser *parser, int letter, const char *value)
 		return add_device(parser, value);
 	case 't':
 		return add_trace(parser, value);
+	case 'l':
+		return set_lockstep(parser, value);
 	case 's':
 		machine->stats = true;
 		return 0;
@@ -257,6 +293,8 @@ static int parse_run(struct parser *parser, int argc, char **argv)
 			     argv[optind]);
 	if (!options->machine.kernel)
 		return wrong(parser, "--kernel: missing; name the file to boot");
+	if (options->machine.lockstep.file && (options->machine.cpus > 1 || options->device_count))
+		return wrong(parser, "--lockstep: only with one CPU and no device");
 	options->machine.devices = options->devices;
 	options->machine.device_count = options->device_count;
 	return 0;
@@ -344,6 +382,9 @@ void options_print_help(void)
 	      "  --trace PATTERN    print trace events whose name matches, like 'sclp_*';\n"
 	      "                     `zvisor trace-events` lists them\n"
 	      "  --stats            at the end, print how many instructions were executed\n"
+	      "  --lockstep N,HOW,FILE\n"
+	      "                     for tests: write a hash of the registers each N instructions;\n"
+	      "                     HOW is cached, flushed, unchained or uncached\n"
 	      "\n"
 	      "On a terminal, Ctrl-a x ends the guest and Ctrl-a h shows help.\n"
 	      "\n"

@@ -55,6 +55,7 @@ struct machine {
 	struct cpu_complex *cpus;
 	struct css css;
 	struct sclp sclp;
+	struct lockstep lockstep;
 	bool sclp_ready, css_ready, lock_ready;
 	struct console *console;
 	struct machine_pci *pci;

@@ -213,14 +213,17 @@ static void on_console_room(void *opaque)
 	sclp_console_room(&((struct machine *)opaque)->sclp);
 }
 
-static void on_console_end(void *opaque)
+static void request_end(struct machine *machine)
 {
-	struct machine *machine = opaque;
-
 	pthread_mutex_lock(&machine->lock);
 	machine->end_requested = true;
 	pthread_mutex_unlock(&machine->lock);
 	wake_main(machine);
+}
+
+static void on_console_end(void *opaque)
+{
+	request_end(opaque);
 }
 
 static const struct console_ops console_ops = {
@@ -236,7 +239,13 @@ static void sclp_interrupt(void *opaque, uint32_t parameter)
 
 static int sclp_write(void *opaque, const void *data, size_t length)
 {
-	return console_write(((struct machine *)opaque)->console, data, length);
+	struct machine *machine = opaque;
+
+	if (machine->lockstep.file) {
+		lockstep_write_console(data, length);
+		return 0;
+	}
+	return console_write(machine->console, data, length);
 }
 
 static size_t sclp_read(void *opaque, void *to, size_t most)
@@ -485,7 +494,7 @@ static enum machine_status main_loop(struct machine *machine)
 		kind = machine->reset;
 		pthread_mutex_unlock(&machine->lock);
 		if (end_requested)
-			return MACHINE_POWERED_OFF;
+			return machine->lockstep.failed ? MACHINE_FAILED : MACHINE_POWERED_OFF;
 		if (kind != MACHINE_RESET_NONE) {
 			if (do_reset(machine))
 				return MACHINE_FAILED;
@@ -534,7 +543,7 @@ static void print_stats(struct machine *machine)
 enum machine_status machine_run(struct machine *machine)
 {
 	const struct console_config console = {
-		.in = STDIN_FILENO,
+		.in = machine->config.lockstep.file ? -1 : STDIN_FILENO,
 		.out = STDOUT_FILENO,
 		/* A line-mode console is edited on the host's side. */
 		.raw = machine->config.console == SCLP_CONSOLE_VT220,
@@ -574,6 +583,14 @@ static enum machine_status status_of(int error)
 	return error == -EIO || error == -ENOMEM ? MACHINE_FAILED : MACHINE_WRONG_REQUEST;
 }
 
+static void on_lockstep_report(void *opaque, struct vcpu *vcpu)
+{
+	struct machine *machine = opaque;
+
+	if (!lockstep_report(&machine->lockstep, vcpu))
+		request_end(machine);
+}
+
 static int take_signals(struct machine *machine)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP };
@@ -598,6 +615,10 @@ static int create_cpus(struct machine *machine)
 		.floating = &floating_ops,
 		.opaque = machine,
 		.vcpu_state_changed = on_vcpu_state_changed,
+		.deterministic = machine->config.lockstep.file,
+		.execution = machine->config.lockstep.execution,
+		.report_every = machine->config.lockstep.every,
+		.report = on_lockstep_report,
 	};
 	int rc;
 
@@ -672,6 +693,13 @@ enum machine_status machine_create(const struct machine_config *config, struct m
 		status = status_of(rc);
 		goto fail;
 	}
+	rc = lockstep_open(&machine->lockstep, &config->lockstep);
+	if (rc) {
+		snprintf(error, error_size, "--lockstep: cannot write to %s: %s",
+			 config->lockstep.file, strerror(-rc));
+		status = status_of(rc);
+		goto fail;
+	}
 	rc = create_parts(machine);
 	if (rc) {
 		snprintf(error, error_size, "cannot make the machine: %s", strerror(-rc));
@@ -703,6 +731,7 @@ void machine_destroy(struct machine *machine)
 	if (machine->css_ready)
 		css_destroy(&machine->css);
 	memory_destroy(&machine->memory);
+	lockstep_close(&machine->lockstep);
 	if (machine->signals >= 0)
 		close(machine->signals);
 	if (machine->wake >= 0)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/util.h"
+#include "machine/lockstep.h"
 #include "machine/sclp.h"
 
 struct device_config;
@@ -48,6 +49,7 @@ struct machine_config {
 	struct device_config *devices;
 	unsigned int device_count;
 	bool stats;
+	struct lockstep_config lockstep; /* with one CPU and no device */
 };
 
 /*
