@@ -172,14 +172,18 @@ static int add_device(struct parser *parser, const char *argument)
 {
 	struct options *options = parser->options;
 	struct device_config *device = &options->devices[options->device_count];
+	char reason[DEVICE_ERROR_MAX];
 	int rc;
 
 	if (options->device_count == OPTIONS_DEVICES_MAX)
 		return wrong(parser, "--device %s: more than %u devices", argument,
 			     OPTIONS_DEVICES_MAX);
-	rc = device_parse(argument, device, parser->error, parser->error_size);
-	if (rc)
+	rc = device_parse(argument, device, reason, sizeof(reason));
+	if (rc) {
+		/* It begins with "device" and the type. */
+		wrong(parser, "--%s", reason);
 		return rc;
+	}
 	for (unsigned int i = 0; i < options->device_count; i++) {
 		const struct device_config *other = &options->devices[i];
 		const char *twice = NULL;

@@ -272,7 +272,7 @@ static int plug(struct machine *machine, unsigned int number, char *error, size_
 	struct device_config *device = &machine->config.devices[number];
 	struct machine_pci *pci = machine->pci;
 	struct zpci_function_config function;
-	char name[64];
+	char name[64], reason[DEVICE_ERROR_MAX] = "";
 	int rc;
 
 	if (!device->has_fid) {
@@ -284,13 +284,20 @@ static int plug(struct machine *machine, unsigned int number, char *error, size_
 		device->has_uid = true;
 	}
 	snprintf(name, sizeof(name), "%s%u", device->type->name, number);
-	rc = device_create(device, name, &pci->functions[number], error, error_size);
-	if (rc)
+	rc = device_create(device, name, &pci->functions[number], reason, sizeof(reason));
+	if (rc) {
+		/* It begins with "device" and the type. */
+		snprintf(error, error_size, "--%s", reason);
 		return rc;
+	}
 	pci->function_count++;
 	function = zpci_function_defaults(device->fid);
 	function.uid = (uint16_t)device->uid;
-	return zpci_plug(pci->zpci, pci->functions[number], &function, false, error, error_size);
+	rc = zpci_plug(pci->zpci, pci->functions[number], &function, false, reason,
+		       sizeof(reason));
+	if (rc)
+		snprintf(error, error_size, "--device %s: %s", device->type->name, reason);
+	return rc;
 }
 
 int machine_pci_create(struct machine *machine, char *error, size_t error_size)
