@@ -334,7 +334,7 @@ int options_parse(int argc, char **argv, struct options *options, char *error, s
 		},
 	};
 	if (argc < 2)
-		return wrong(&parser, "what shall it do? See `zvisor --help`");
+		return wrong(&parser, "a command is missing; see `zvisor --help`");
 	if (!strcmp(argv[1], "run")) {
 		options->devices = calloc(OPTIONS_DEVICES_MAX + 1, sizeof(*options->devices));
 		if (!options->devices) {
