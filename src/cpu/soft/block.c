@@ -93,7 +93,13 @@ static void code_flush(struct cpu_complex *x)
 	for (size_t i = 0; i < BLOCK_HASH_SIZE; i++)
 		atomic_store_explicit(&x->code.hash[i], NULL, memory_order_relaxed);
 	for (uint64_t i = 0; i < x->size >> PAGE_SHIFT; i++) {
-		atomic_store_explicit(&x->code.pages[i], NULL, memory_order_relaxed);
+		struct code_page *page = &x->code.pages[i];
+
+		/* Most pages never had code: they are not touched. */
+		if (!atomic_load_explicit(&page->pieces, memory_order_relaxed) && !page->blocks)
+			continue;
+		page->blocks = NULL;
+		atomic_store_explicit(&page->pieces, 0, memory_order_relaxed);
 		__atomic_and_fetch(&x->page_flags[i], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
 	}
 	free_chunks(&x->code);
@@ -157,19 +163,10 @@ bool code_is_uncached_page(struct cpu_complex *x, uint64_t absolute)
 
 static struct code_page *page_prepare(struct cpu_complex *x, uint64_t frame)
 {
-	struct code_page *page = atomic_load_explicit(&x->code.pages[frame], memory_order_relaxed);
-
-	if (!page) {
-		page = code_alloc(&x->code, sizeof(*page));
-		if (!page)
-			return NULL;
-		*page = (struct code_page){ 0 };
-		atomic_store_explicit(&x->code.pages[frame], page, memory_order_release);
-	}
 	if (!(__atomic_fetch_or(&x->page_flags[frame], PAGE_HAS_CODE, __ATOMIC_SEQ_CST) &
 	      PAGE_HAS_CODE))
 		barrier_everywhere();
-	return page;
+	return &x->code.pages[frame];
 }
 
 /* The instruction at an absolute address, left-aligned; what lies behind the page is 0. */
@@ -267,8 +264,6 @@ const struct op *code_find(struct vcpu *c, uint64_t absolute)
 	if (b)
 		goto out;
 	page = page_prepare(x, absolute >> PAGE_SHIFT);
-	if (!page)
-		goto out;
 	count = decode_run(x, page, absolute, ops, &bytes);
 	b = code_alloc(&x->code, sizeof(*b) + count * sizeof(struct op));
 	if (!b)
@@ -336,10 +331,9 @@ void code_written(struct cpu_complex *x, uint64_t absolute, uint64_t length)
 		uint64_t pieces = ~0ull << first & ~0ull >> (63 - last);
 		struct code_page *page;
 
-		page = atomic_load_explicit(&x->code.pages[absolute >> PAGE_SHIFT],
-					    memory_order_acquire);
+		page = &x->code.pages[absolute >> PAGE_SHIFT];
 		atomic_thread_fence(memory_order_seq_cst);
-		if (page && atomic_load_explicit(&page->pieces, memory_order_relaxed) & pieces) {
+		if (atomic_load_explicit(&page->pieces, memory_order_relaxed) & pieces) {
 			pthread_mutex_lock(&x->code.lock);
 			page_drop(x, page, absolute, part);
 			pthread_mutex_unlock(&x->code.lock);

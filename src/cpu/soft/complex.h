@@ -27,10 +27,13 @@ struct block {
 	struct op ops[];
 };
 
-/* A page frame with decoded code: which 64-byte pieces have some, and the blocks. */
+/*
+ * A page frame: which of its 64-byte pieces have decoded code, and the blocks. It lives as
+ * long as the complex, because devices look at it that nobody asks to stand still.
+ */
 struct code_page {
 	_Atomic uint64_t pieces;
-	struct block *blocks;
+	struct block *blocks; /* under code.lock */
 };
 
 struct code_chunk {
@@ -42,7 +45,7 @@ struct code_chunk {
 struct code_cache {
 	pthread_mutex_t lock;
 	_Atomic(struct block *) hash[BLOCK_HASH_SIZE];
-	_Atomic(struct code_page *) *pages; /* by page frame; NULL where no code was seen */
+	struct code_page *pages; /* by page frame */
 	struct code_chunk *chunks;
 	size_t bytes;
 	uint64_t flushes;
