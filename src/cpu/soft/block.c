@@ -161,6 +161,17 @@ bool code_is_uncached_page(struct cpu_complex *x, uint64_t absolute)
 	return false;
 }
 
+/* Is the op, which is in a block, in the same page frame as the block that `first` begins? */
+bool code_same_frame(const struct op *o, const struct op *first)
+{
+	/* The closing op shares its index with the one before it. */
+	unsigned int at = o->length ? o->index : o->index + 1u;
+	const struct block *a = container_of(o - at, struct block, ops);
+	const struct block *b = container_of(first, struct block, ops);
+
+	return ((a->absolute ^ b->absolute) & PAGE_MASK) == 0;
+}
+
 static struct code_page *page_prepare(struct cpu_complex *x, uint64_t frame)
 {
 	if (!(__atomic_fetch_or(&x->page_flags[frame], PAGE_HAS_CODE, __ATOMIC_SEQ_CST) &
@@ -276,6 +287,9 @@ const struct op *code_find(struct vcpu *c, uint64_t absolute)
 	page->blocks = b;
 	b->hash_next = atomic_load_explicit(&x->code.hash[hash_of(absolute)], memory_order_relaxed);
 	atomic_store_explicit(&x->code.hash[hash_of(absolute)], b, memory_order_release);
+	/* A program with all interruptions off never looks up by itself, and fills memory. */
+	if (code_full(x))
+		attention_set(c);
 out:
 	pthread_mutex_unlock(&x->code.lock);
 	return b ? b->ops : NULL;

@@ -113,6 +113,7 @@ bool code_full(struct cpu_complex *);
 void code_flush_full(struct vcpu *);
 void code_flush_all(struct vcpu *);
 void code_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
+bool code_same_frame(const struct op *, const struct op *first);
 bool code_is_uncached_page(struct cpu_complex *, uint64_t absolute);
 
 /* mmu.c */

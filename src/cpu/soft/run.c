@@ -155,9 +155,15 @@ const struct op *jump_slow(struct vcpu *c, const struct op *o, uint64_t address)
 	return go_to(c, address);
 }
 
-/* A chain stays within a page: then no translation lies between the two. */
+/*
+ * A chain stays within a page frame: then no translation lies between the two. Blocks are
+ * shared by all spaces and CPUs, so it is the frame that counts: another CPU may be
+ * changing the translation of the page that this one executes in.
+ */
 static void chain_set(const struct op *from, const struct op *to)
 {
+	if (!code_same_frame(from, to))
+		return;
 	__atomic_store_n(&((struct op *)(uintptr_t)from)->chain, to, __ATOMIC_RELEASE);
 }
 
