@@ -132,8 +132,9 @@ struct cpu_complex_config {
 	void *opaque;          /* for the floating ops and the handlers */
 	/*
 	 * Called on the thread of the vCPU that executed SIGP for an order that
-	 * starts, restarts or stops another vCPU, after its state changed: the
-	 * machine wakes the thread that waits to run it.
+	 * starts, restarts, stops or resets another vCPU, which may have left
+	 * vcpu_run() because it is stopped or in a disabled wait: the machine calls
+	 * vcpu_run() for it once more.
 	 */
 	void (*vcpu_state_changed)(void *opaque, struct vcpu *);
 	/*

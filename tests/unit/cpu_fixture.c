@@ -35,14 +35,21 @@ static const struct cpu_floating_ops nothing_floats = {
 	.take_mchk = nothing_mchk,
 };
 
+static void told(void *opaque, struct vcpu *v)
+{
+	((struct cpu_fixture *)opaque)->told = v;
+}
+
 int cpu_fixture_setup(void **state)
 {
 	struct cpu_fixture *f = calloc(1, sizeof(*f));
 	struct cpu_complex_config config = {
 		.memory_size = CPU_MEMORY,
-		.vcpus = 1,
+		.vcpus = 2,
 		.model = { .facilities = { ~0ull, ~0ull } },
 		.floating = &nothing_floats,
+		.opaque = f,
+		.vcpu_state_changed = told,
 	};
 
 	assert_non_null(f);
@@ -53,6 +60,7 @@ int cpu_fixture_setup(void **state)
 	f->complex = cpu_complex_create(&config);
 	assert_non_null(f->complex);
 	f->vcpu = cpu_complex_vcpu(f->complex, 0);
+	f->other = cpu_complex_vcpu(f->complex, 1);
 	vcpu_clear_reset(f->vcpu);
 	f->s = vcpu_state(f->vcpu);
 	memset(f->memory, 0, CPU_MEMORY);

@@ -17,6 +17,8 @@ struct cpu_fixture {
 	uint8_t *memory;
 	struct cpu_complex *complex;
 	struct vcpu *vcpu;
+	struct vcpu *other;    /* a second one, stopped, for orders that are sent to it */
+	struct vcpu *told;     /* the last whose state an order changed */
 	struct cpu_state *s;
 	uint64_t mask;         /* of the PSW to execute with: 64-bit mode at first */
 	uint64_t old_psw_addr; /* of the program interruption */

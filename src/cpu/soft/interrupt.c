@@ -213,11 +213,17 @@ static bool external_deliver(struct vcpu *c)
 	struct cpu_complex *x = c->complex;
 	unsigned int pending = atomic_load(&c->pending);
 	struct cpu_external_interruption ext = { 0 };
-	uint64_t cr0 = c->s.cr[0];
+	uint64_t cr0 = c->s.cr[0], from = 0;
 
 	if ((pending & PENDING_EMERGENCY) && (cr0 & CR0_EMERGENCY_SIGNAL)) {
-		uint64_t from = atomic_load(&c->emergency_from);
-
+		from = atomic_load(&c->emergency_from);
+		/* Taken already, between the two steps of the one who signalled. */
+		if (!from)
+			atomic_fetch_and(&c->pending, ~(unsigned int)PENDING_EMERGENCY);
+		if (!from && atomic_load(&c->emergency_from))
+			atomic_fetch_or(&c->pending, PENDING_EMERGENCY);
+	}
+	if (from) {
 		ext.code = EXT_EMERGENCY_SIGNAL;
 		ext.cpu_address = (uint16_t)__builtin_ctzll(from);
 		if (atomic_fetch_and(&c->emergency_from, ~(from & -from)) == (from & -from))

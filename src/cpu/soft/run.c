@@ -501,7 +501,6 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 			return true;
 		}
 		if (pending & PENDING_STOP) {
-			sigp_stop_here(c);
 			*reason = VCPU_EXIT_STOPPED;
 			return true;
 		}
@@ -605,6 +604,8 @@ enum vcpu_exit vcpu_run(struct vcpu *c)
 	} while (true);
 
 	c->s.psw_mask = psw_current_mask(c);
+	if (reason == VCPU_EXIT_STOPPED)
+		sigp_stop_here(c); /* and then the state is others' to change */
 	guest_leave(c);
 	return reason;
 }

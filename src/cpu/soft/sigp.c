@@ -4,8 +4,9 @@
  *
  * Orders that need the addressed CPU to stand still (the resets) stop it and
  * answer "busy" until it has: waiting here could wait for one that waits for this
- * CPU. One CPU at a time signals; another one that tries meanwhile is told "busy"
- * too. The architecture lets the program try again.
+ * CPU. So do orders that would start a CPU that is about to stop. One CPU at a time
+ * signals; another one that tries meanwhile is told "busy" too. The architecture lets
+ * the program try again.
  *
  * Source: Principles of Operation, chapter 4: "CPU Signaling and Response",
  * "Resets", "Store-Status Operation".
@@ -59,6 +60,7 @@ void store_status(struct vcpu *c, uint64_t absolute)
 
 /* ---- Resets ---- */
 
+/* "Stopped" comes last: from then on other CPUs may change this one's state. */
 void vcpu_cpu_reset(struct vcpu *c)
 {
 	atomic_store(&c->pending, 0);
@@ -73,7 +75,6 @@ void vcpu_cpu_reset(struct vcpu *c)
 
 void vcpu_initial_reset(struct vcpu *c)
 {
-	vcpu_cpu_reset(c);
 	c->s.psw_mask = 0;
 	c->s.psw_addr = 0;
 	c->s.prefix = 0;
@@ -86,14 +87,15 @@ void vcpu_initial_reset(struct vcpu *c)
 	memset(c->s.cr, 0, sizeof(c->s.cr));
 	c->s.cr[0] = 0xe0;
 	c->s.cr[14] = 0xc2000000;
+	vcpu_cpu_reset(c);
 }
 
 void vcpu_clear_reset(struct vcpu *c)
 {
-	vcpu_initial_reset(c);
 	memset(c->s.gr, 0, sizeof(c->s.gr));
 	memset(c->s.fpr, 0, sizeof(c->s.fpr));
 	memset(c->s.ar, 0, sizeof(c->s.ar));
+	vcpu_initial_reset(c);
 }
 
 void vcpu_start(struct vcpu *c)
@@ -102,11 +104,16 @@ void vcpu_start(struct vcpu *c)
 	__atomic_store_n(&c->s.stopped, 0, __ATOMIC_RELEASE);
 }
 
+/*
+ * The PSW is complete in s. No order comes between what was asked for and "stopped", so
+ * none is lost; a CPU that signals never waits for another one with the lock held.
+ */
 void sigp_stop_here(struct vcpu *c)
 {
-	unsigned int pending = atomic_load(&c->pending);
+	unsigned int pending;
 
-	c->s.psw_mask = psw_current_mask(c);
+	pthread_mutex_lock(&c->complex->sigp_lock);
+	pending = atomic_load(&c->pending);
 	if (pending & PENDING_STORE_STATUS)
 		store_status(c, c->s.prefix);
 	atomic_fetch_and(&c->pending, ~(unsigned int)(PENDING_STOP | PENDING_STORE_STATUS));
@@ -116,7 +123,7 @@ void sigp_stop_here(struct vcpu *c)
 		vcpu_cpu_reset(c);
 	else
 		__atomic_store_n(&c->s.stopped, 1, __ATOMIC_RELEASE);
-	set_cc(c, (c->s.psw_mask & PSW_CC) >> PSW_CC_SHIFT);
+	pthread_mutex_unlock(&c->complex->sigp_lock);
 }
 
 /* ---- The orders ---- */
@@ -126,19 +133,30 @@ static bool is_stopped(const struct vcpu *v)
 	return __atomic_load_n(&v->s.stopped, __ATOMIC_ACQUIRE);
 }
 
+/* Make it look, even if it is in a disabled wait, where its thread has left vcpu_run(). */
+static void notify(struct vcpu *v)
+{
+	vcpu_kick(v);
+	if (v->complex->config.vcpu_state_changed)
+		v->complex->config.vcpu_state_changed(v->complex->config.opaque, v);
+}
+
 static void set_operating(struct vcpu *v)
 {
 	vcpu_start(v);
-	attention_set(v);
-	if (v->complex->config.vcpu_state_changed)
-		v->complex->config.vcpu_state_changed(v->complex->config.opaque, v);
+	notify(v);
 }
 
 /* Ask a running CPU to do something and stop. */
 static void stop_with(struct vcpu *v, unsigned int pending)
 {
 	atomic_fetch_or(&v->pending, PENDING_STOP | pending);
-	vcpu_kick(v);
+	notify(v);
+}
+
+static bool is_stopping(const struct vcpu *v)
+{
+	return !is_stopped(v) && atomic_load(&v->pending) & PENDING_STOP;
 }
 
 /* Returns the condition code; *status is stored for 1. */
@@ -174,6 +192,8 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 		vcpu_kick(v);
 		return 0;
 	case SIGP_START:
+		if (is_stopping(v))
+			return 2;
 		if (is_stopped(v))
 			set_operating(v);
 		return 0;
@@ -182,13 +202,17 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 			stop_with(v, 0);
 		return 0;
 	case SIGP_RESTART:
+		if (is_stopping(v))
+			return 2;
 		atomic_fetch_or(&v->pending, PENDING_RESTART);
 		if (is_stopped(v))
 			set_operating(v);
 		else
-			vcpu_kick(v);
+			notify(v);
 		return 0;
 	case SIGP_STOP_STORE_STATUS:
+		if (is_stopping(v))
+			return 2;
 		if (is_stopped(v))
 			store_status(v, v->s.prefix);
 		else
