@@ -148,14 +148,15 @@ INSN(iac)
 	set_cc(c, mode);
 }
 
-/* Addressing modes. */
+/*
+ * Addressing modes. It is the address of this instruction that has to be one of the new
+ * mode; the next one's may wrap.
+ */
 static const struct op *set_mode(struct vcpu *c, const struct op *o, uint64_t mask, uint64_t bits)
 {
-	uint64_t next = op_next_address(c, o);
-
-	if (next & ~mask)
+	if (op_address(c, o) & ~mask)
 		pgm(c, o, PGM_SPECIFICATION);
-	leave_to(c, o, next);
+	leave_to(c, o, (op_address(c, o) + o->length) & mask);
 	c->s.psw_mask = (c->s.psw_mask & ~(PSW_EA | PSW_BA)) | bits;
 	c->addr_mask = mask;
 	return &op_leave;
