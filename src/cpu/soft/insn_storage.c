@@ -72,8 +72,10 @@ INSN_LAST(idte)
 		unsigned int count = (va & 0x7ff) + 1;
 		unsigned int index = (va >> shift[type]) & 0x7ff;
 
-		for (unsigned int i = 0; i < count && index + i < 2048; i++) {
-			uint64_t absolute = (designation & ASCE_TABLE_ORIGIN) + 8 * (index + i);
+		for (unsigned int i = 0; i < count; i++) {
+			/* Behind the last entry of the table comes its first. */
+			uint64_t absolute = (designation & ASCE_TABLE_ORIGIN) +
+					    8 * ((index + i) & 0x7ff);
 
 			if (!range_fits(absolute, 8, c->complex->size))
 				pgm(c, o, PGM_ADDRESSING);
@@ -146,8 +148,12 @@ INSN_LAST(crdte)
 
 	require_even(c, o, o->r1);
 	require_even(c, o, o->r2);
-	/* R2 designates the table like an ASCE, R2+1 the address whose entry it is. */
-	if ((c->s.gr[o->r2] & 0x1f) > 0x10)
+	/*
+	 * R2 designates the table, with its type in the last five bits: 00000 page table,
+	 * 10000 segment table, 101, 110 and 111 with 00: region third, second, first. R2+1
+	 * has the address whose entry it is.
+	 */
+	if (c->s.gr[o->r2] & 3 || (c->s.gr[o->r2] & 0x1c && !(c->s.gr[o->r2] & 0x10)))
 		pgm(c, o, PGM_SPECIFICATION);
 	if (c->s.gr[o->r2] & 0x10) {
 		unsigned int type = (c->s.gr[o->r2] & ASCE_TYPE) >> 2;
