@@ -130,6 +130,7 @@ struct translation {
 	bool write_protected;
 	bool acc_valid;    /* key comes from the table entry */
 	uint8_t acc;       /* KEY_ACC | KEY_FETCH bits, when acc_valid */
+	uint64_t invalid_entry; /* address of the segment- or page-table entry with I one, or 0 */
 };
 
 /* Translate under an ASCE. Returns PGM_NONE or the exception. No side effects. */

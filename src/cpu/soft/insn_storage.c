@@ -183,7 +183,11 @@ INSN_LAST(crdte)
 
 /* ---- Real addresses ---- */
 
-/* LOAD REAL ADDRESS under the current translation mode; cc 3 puts the code into the register. */
+/*
+ * LOAD REAL ADDRESS under the current translation mode. Where a segment- or page-table
+ * entry is invalid, codes 1 and 2, the register gets the entry's address; whatever
+ * else there is against a translation is code 3 with the interruption code.
+ */
 static void load_real(struct vcpu *c, const struct op *o, bool wide)
 {
 	uint64_t ea = ea2x(c, o), asce;
@@ -221,10 +225,16 @@ static void load_real(struct vcpu *c, const struct op *o, bool wide)
 		set_cc(c, 0);
 		return;
 	}
+	if (t.invalid_entry && (wide || c->addr_mask == ~0ull || t.invalid_entry <= 0x7fffffff)) {
+		if (wide || c->addr_mask == ~0ull)
+			c->s.gr[o->r1] = t.invalid_entry;
+		else
+			set_lo32(c, o->r1, (uint32_t)t.invalid_entry);
+		set_cc(c, code == PGM_SEGMENT_TRANSLATION ? 1 : 2);
+		return;
+	}
 	set_lo32(c, o->r1, 0x80000000u | code);
-	set_cc(c, code == PGM_SEGMENT_TRANSLATION ? 1 : code == PGM_PAGE_TRANSLATION ? 2 : 3);
-	if (wide)
-		c->s.gr[o->r1] = 0x80000000u | code;
+	set_cc(c, 3);
 }
 
 INSN(lra)

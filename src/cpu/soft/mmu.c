@@ -111,8 +111,10 @@ enum pgm_code mmu_walk(struct vcpu *c, uint64_t asce, uint64_t va, struct transl
 			return l->invalid;
 		if (!table_entry(c, table + 8 * index, &entry))
 			return PGM_ADDRESSING;
-		if (entry & SEGMENT_INVALID)
+		if (entry & SEGMENT_INVALID) {
+			t->invalid_entry = level == 3 ? table + 8 * index : 0;
 			return l->invalid;
+		}
 		if ((entry & SEGMENT_TYPE) != l->type)
 			return PGM_TRANSLATION_SPEC;
 		if (edat1 && (entry & SEGMENT_PROTECT))
@@ -136,10 +138,13 @@ enum pgm_code mmu_walk(struct vcpu *c, uint64_t asce, uint64_t va, struct transl
 		t->absolute = (entry & SEGMENT_FRAME) | (va & ~SEGMENT_FRAME);
 		goto frame;
 	}
-	if (!table_entry(c, (entry & SEGMENT_ORIGIN) + 8 * ((va >> 12) & 0xff), &entry))
+	table = (entry & SEGMENT_ORIGIN) + 8 * ((va >> 12) & 0xff);
+	if (!table_entry(c, table, &entry))
 		return PGM_ADDRESSING;
-	if (entry & PTE_INVALID)
+	if (entry & PTE_INVALID) {
+		t->invalid_entry = table;
 		return PGM_PAGE_TRANSLATION;
+	}
 	if (entry & PTE_ZERO)
 		return PGM_TRANSLATION_SPEC;
 	if (entry & PTE_PROTECT)
