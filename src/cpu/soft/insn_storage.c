@@ -386,6 +386,26 @@ static void key_set(struct vcpu *c, uint8_t *key, uint8_t value, bool *flush)
 		*flush = true;
 }
 
+/*
+ * With the conditional-SSKE facility the reference (MR) or change bit (MC) may be ignored:
+ * a key that differs in nothing else stays. Returns whether it was set; *old what it was.
+ */
+static bool key_set_conditionally(struct vcpu *c, uint8_t *key, uint8_t value, bool ignore_r,
+				  bool ignore_c, uint8_t *old, bool *flush)
+{
+	uint8_t count = KEY_ACC | KEY_FETCH | KEY_REFERENCE | KEY_CHANGE;
+
+	*old = __atomic_load_n(key, __ATOMIC_RELAXED);
+	if (ignore_r)
+		count &= (uint8_t)~KEY_REFERENCE;
+	if (ignore_c)
+		count &= (uint8_t)~KEY_CHANGE;
+	if ((ignore_r || ignore_c) && !((*old ^ value) & count))
+		return false;
+	key_set(c, key, value, flush);
+	return true;
+}
+
 INSN_LAST(sske)
 {
 	uint64_t address = gr_address(c, o->r2) & PAGE_MASK;
@@ -403,25 +423,14 @@ INSN_LAST(sske)
 		} else {
 			key = key_of(c, o, address);
 		}
-		old = __atomic_load_n(key, __ATOMIC_RELAXED);
-		if (conditional) {
-			bool differs = (old ^ value) & (KEY_ACC | KEY_FETCH);
-
-			if (!(m3 & 4) && (old ^ value) & KEY_REFERENCE)
-				differs = true;
-			if (!(m3 & 2) && (old ^ value) & KEY_CHANGE)
-				differs = true;
-			if (!differs)
-				goto next;
-			cc = 1;
-		}
-		key_set(c, key, value, &flush);
-next:
+		cc = key_set_conditionally(c, key, value, m3 & 4, m3 & 2, &old, &flush);
 		address += PAGE_SIZE;
 	} while ((m3 & 1) && (address & 0xfffff));
 	if (conditional && !(m3 & 1)) {
 		c->s.gr[o->r1] = (c->s.gr[o->r1] & ~0xff00ull) | (uint64_t)old << 8;
 		set_cc(c, cc);
+	} else if (conditional) {
+		set_cc(c, 3);
 	}
 	if (m3 & 1)
 		set_gr_address(c, o->r2, address | (c->s.gr[o->r2] & ~PAGE_MASK));
@@ -456,16 +465,20 @@ INSN(ivsk)
 			 (c->complex->storage_keys[t.absolute >> PAGE_SHIFT] & 0xf8);
 }
 
-/* PERFORM FRAME MANAGEMENT FUNCTION: set keys and clear frames of 4 KiB, 1 MiB or 2 GiB. */
-INSN_LAST(pfmf)
+/*
+ * PERFORM FRAME MANAGEMENT FUNCTION: set keys and clear frames of 4 KiB, 1 MiB or 2 GiB;
+ * the large ones can be interrupted, with the address of the next page in R2.
+ */
+INSN_JUMP(pfmf)
 {
 	uint64_t control = c->s.gr[o->r1], address = gr_address(c, o->r2) & PAGE_MASK, end;
-	bool set_key = control & 0x20000, clear = control & 0x10000, flush = false;
-	bool respect_change = control & 0x400 /* MR, MC: leave R or C as they are */;
+	bool set_key = control & 0x20000, clear = control & 0x10000, flush = false, again = false;
+	bool ignore_r = control & 0x400, ignore_c = control & 0x200;
 	unsigned int size = (unsigned int)(control >> 12) & 7;
 	uint64_t span = size == 0 ? PAGE_SIZE : size == 1 ? MIB : 2 * GIB;
 
-	if (control & 0xfffc8001 || size > 2 || (size == 2 && c->addr_mask == 0xffffff))
+	/* 0x800: the nonquiescing-key-setting facility, which is not there; 0x8000 is a hint. */
+	if (control & 0xfffc0901 || size > 2 || (size == 2 && c->addr_mask == 0xffffff))
 		pgm(c, o, PGM_SPECIFICATION);
 	if (clear && (c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && size == 0 && address < 0x2000) {
 		c->teid = 0;
@@ -476,8 +489,8 @@ INSN_LAST(pfmf)
 		address = mmu_real_to_absolute(c, address);
 		end = address + PAGE_SIZE;
 	}
-	for (; address < end; address += PAGE_SIZE) {
-		uint8_t *key;
+	for (; address < end && !again; address += PAGE_SIZE) {
+		uint8_t *key, old;
 
 		if (!range_fits(address, PAGE_SIZE, c->complex->size))
 			pgm(c, o, PGM_ADDRESSING);
@@ -486,13 +499,17 @@ INSN_LAST(pfmf)
 			memset(absolute_host(c->complex, address), 0, PAGE_SIZE);
 			memory_written(c->complex, address, PAGE_SIZE);
 		}
-		if (set_key && !respect_change)
-			key_set(c, key, (uint8_t)control & 0xfe, &flush);
-		if (size)
+		if (set_key)
+			key_set_conditionally(c, key, (uint8_t)control & 0xfe, ignore_r, ignore_c,
+					      &old, &flush);
+		if (size) {
 			set_gr_address(c, o->r2, address + PAGE_SIZE);
+			again = address + PAGE_SIZE < end && interruption_wanted(c);
+		}
 	}
 	if (flush)
 		mmu_flush_everywhere(c, -1);
+	return again ? repeat(c, o) : leave_behind(c, o);
 }
 
 /* ---- Address spaces ---- */
@@ -686,6 +703,8 @@ static struct side optional_side(struct vcpu *c, const struct op *o, uint64_t ad
 		require_key(c, o, s.key);
 	}
 	if ((oac & 1) && asc == 3 && (c->s.psw_mask & PSW_PROBLEM))
+		pgm(c, o, PGM_SPECIAL_OPERATION);
+	if (asc == 2 && !(c->s.cr[0] & CR0_SECONDARY_SPACE))
 		pgm(c, o, PGM_SPECIAL_OPERATION);
 	s.space = asc;
 	switch (asc) {
