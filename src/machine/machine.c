@@ -36,6 +36,9 @@
 /* Milliseconds between updates of PCI measurement blocks. */
 #define MEASUREMENT_INTERVAL 250
 
+/* Milliseconds after which a vCPU that shall leave vcpu_run() is told again. */
+#define HOLD_INTERVAL 100
+
 static const char *const exit_names[] = {
 	[VCPU_EXIT_STOPPED] = "stopped",
 	[VCPU_EXIT_DISABLED_WAIT] = "disabled wait",
@@ -128,8 +131,37 @@ static void *vcpu_thread(void *argument)
 			wake_main(machine);
 		}
 	}
+	cpu->held = true;
+	pthread_cond_broadcast(&machine->changed);
 	pthread_mutex_unlock(&machine->lock);
 	return NULL;
+}
+
+static bool all_held(const struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->config.cpus; i++)
+		if (machine->cpu[i].thread_started && !machine->cpu[i].held)
+			return false;
+	return true;
+}
+
+/*
+ * With the lock held: get all vCPU threads out of vcpu_run(), into the wait for the end
+ * of `hold` or to their own end. A CPU that another one resets and starts at that very
+ * moment forgets that it shall leave; so it is told again.
+ */
+static void wait_all_held(struct machine *machine)
+{
+	while (!all_held(machine)) {
+		struct timespec again;
+
+		hold_all(machine);
+		clock_gettime(CLOCK_REALTIME, &again);
+		again.tv_nsec += HOLD_INTERVAL * 1000000;
+		again.tv_sec += again.tv_nsec / 1000000000;
+		again.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&machine->changed, &machine->lock, &again);
+	}
 }
 
 static int start_threads(struct machine *machine)
@@ -153,6 +185,7 @@ static void join_threads(struct machine *machine)
 	pthread_mutex_lock(&machine->lock);
 	machine->quit = true;
 	hold_all(machine);
+	wait_all_held(machine);
 	pthread_mutex_unlock(&machine->lock);
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
 		if (machine->cpu[i].thread_started)
@@ -371,14 +404,6 @@ static int reset(struct machine *machine, enum machine_reset kind, unsigned int 
 
 /* --- the main thread ------------------------------------------------------------------- */
 
-static bool all_held(const struct machine *machine)
-{
-	for (unsigned int i = 0; i < machine->config.cpus; i++)
-		if (!machine->cpu[i].held)
-			return false;
-	return true;
-}
-
 /* Do what machine_request_reset() asked for. 0 or -errno, reported. */
 static int do_reset(struct machine *machine)
 {
@@ -388,8 +413,7 @@ static int do_reset(struct machine *machine)
 	int rc;
 
 	pthread_mutex_lock(&machine->lock);
-	while (!all_held(machine))
-		pthread_cond_wait(&machine->changed, &machine->lock);
+	wait_all_held(machine);
 	kind = machine->reset;
 	cpu = machine->reset_cpu;
 	machine->reset = MACHINE_RESET_NONE;
