@@ -2,6 +2,7 @@
 """Fixtures of the functional tests: Debian's guest, initrds for it, disks, running machines."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,10 @@ from zvlib import debian, disk, initrd, run  # noqa: E402  (found by the line ab
 
 # How long a guest may take at most, in seconds; only to end a test that hangs.
 BOOT_LIMIT = 180
+
+# How the kernel says that something went wrong in it.
+COMPLAINT = re.compile(r"BUG:|Oops|Call Trace|rcu.*stall|soft lockup|WARNING:|blocked for more than"
+                       r"|Unable to handle|illegal operation|specification exception")
 
 # What every script in a guest may use.
 PRELUDE = """

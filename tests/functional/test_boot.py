@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import BOOT_LIMIT, finish
+from conftest import BOOT_LIMIT, COMPLAINT, finish
 from zvlib import run
 
 # Something of everything that busybox does, on each CPU: processes, pipes, sorting,
@@ -15,7 +15,7 @@ from zvlib import run
 WORK = """
 seq $1 $(($1 + 3000)) | sort -r | md5sum
 seq 1 20000 | gzip -1 | gunzip | sha1sum
-awk -v n=$1 'BEGIN { for (i = 1; i <= 20000; i++) x += sqrt(i * n) / 3; printf "%.9f\\n", x }'
+awk -v n=$1 'BEGIN { for (i = 1; i <= 20000; i++) x += i * n / 3; printf "%.9f\\n", x }'
 i=0
 while [ $i -lt 300 ]; do
 	i=$((i + 1))
@@ -98,23 +98,8 @@ def test_no_boot_of_many_fails(command):
         with run.Machine(commands[cpus]) as machine:
             machine.expect(f"^zvisor-guest: up {cpus}$", 2 * BOOT_LIMIT)
             finish(machine)
-            # The kernel's own complaints; "quiet" lets none but these through.
-            assert not re.search(r"BUG:|Oops|Call Trace|rcu.*stall|soft lockup|WARNING:", machine.console)
+            # "quiet" lets none but the kernel's complaints through.
+            assert not COMPLAINT.search(machine.console)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, range(boots)))
-
-
-# Debian's own test modules, each with what it says when all is well.
-TEST_MODULES = [
-    ("test_bpf", "", r"test_bpf: Summary: \d+ PASSED, 0 FAILED"),
-    ("test_user_copy", "", r"test_user_copy: tests passed\."),
-    ("raid6_pq", "", r"raid6: using algorithm \S+"),
-]
-
-
-@pytest.mark.parametrize("module,parameters,success", TEST_MODULES, ids=[row[0] for row in TEST_MODULES])
-def test_debians_test_module_passes(boot, module, parameters, success):
-    machine = finish(boot(f"modprobe {module} {parameters}; dmesg | grep -E '{module}|raid6'",
-                          modules=[module], cpus=2), 600)
-    assert re.search(success, machine.console)
