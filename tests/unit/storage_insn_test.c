@@ -181,6 +181,55 @@ static void mvcos_wants_secondary_space_control_for_the_secondary_space(void **s
 	assert_memory_equal(f->memory + 0x30000, "eightlet", 8);
 }
 
+/*
+ * AR mode, with the ALET of entry 2 in access register 3: a space of its own, of real
+ * addresses, behind an entry that `first_word` says more about.
+ */
+static void make_access_list(struct cpu_fixture *f, uint32_t first_word)
+{
+	const uint32_t duct = 0x40000, list = 0x41000, aste = 0x42000;
+
+	f->mask |= PSW_DAT | PSW_ASC_AR;
+	f->s->cr[1] = ASCE_REAL_SPACE;
+	f->s->cr[2] = duct;
+	f->s->ar[3] = 2;
+	store_be32(f->memory + duct + 16, list);
+	store_be32(f->memory + list + 32, first_word);
+	store_be32(f->memory + list + 40, aste);
+	store_be64(f->memory + aste + 8, ASCE_REAL_SPACE);
+}
+
+static void a_fetch_only_access_list_entry_forbids_stores(void **state)
+{
+	struct cpu_fixture *f = *state;
+
+	make_access_list(f, 0x02000000);
+	f->s->gr[3] = 0x30000;
+	store_be64(f->memory + 0x30000, 0x1234);
+	execute(f, "e32030000004"); /* LG 2,0(3) */
+	assert_int_equal(f->s->gr[2], 0x1234);
+	assert_int_equal(interruption(f, "e32030000024"), PGM_PROTECTION); /* STG */
+	assert_int_equal(execute(f, "e50130000000"), 1); /* TPROT */
+	store_be32(f->memory + 0x41020, 0);
+	execute(f, "e32030000024");
+	assert_int_equal(execute(f, "e50130000000"), 0);
+}
+
+static void mvck_uses_access_registers(void **state)
+{
+	struct cpu_fixture *f = *state;
+
+	make_access_list(f, 0x80000000); /* invalid */
+	f->s->gr[1] = 0x30000;
+	f->s->gr[3] = 0x31000;
+	f->s->gr[2] = 8;
+	assert_int_equal(interruption(f, "d92410003000"), PGM_ALEN_TRANSLATION);
+	store_be32(f->memory + 0x41020, 0);
+	memcpy(f->memory + 0x31000, "eightlet", 8);
+	assert_int_equal(execute(f, "d92410003000"), 0);
+	assert_memory_equal(f->memory + 0x30000, "eightlet", 8);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, cpu_fixture_setup, cpu_fixture_teardown)
 
 int main(void)
@@ -193,6 +242,8 @@ int main(void)
 		TEST(pfmf_sets_the_key_unless_only_what_it_may_ignore_differs),
 		TEST(pfmf_clears_a_large_frame_however_often_it_is_interrupted),
 		TEST(mvcos_wants_secondary_space_control_for_the_secondary_space),
+		TEST(a_fetch_only_access_list_entry_forbids_stores),
+		TEST(mvck_uses_access_registers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

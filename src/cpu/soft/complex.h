@@ -137,10 +137,11 @@ struct translation {
 enum pgm_code mmu_walk(struct vcpu *, uint64_t asce, uint64_t va, struct translation *);
 /*
  * ASCE for an access register in the access-register mode (ART). Returns
- * PGM_NONE or the exception; *asce only valid then.
+ * PGM_NONE or the exception; *asce and *fetch_only (access-list-controlled
+ * protection) only valid then.
  */
 enum pgm_code mmu_access_register(struct vcpu *, uint32_t alet, bool test_eax, uint16_t eax,
-				  uint64_t *asce);
+				  uint64_t *asce, bool *fetch_only);
 uint64_t mmu_real_to_absolute(const struct vcpu *, uint64_t real);
 /* Host address of real storage for size aligned bytes, else addressing exception. */
 uint8_t *mmu_real(struct vcpu *, const struct op *, uint64_t real, unsigned int size);

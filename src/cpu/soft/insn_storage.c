@@ -9,6 +9,7 @@
 #include "cpu/soft/complex.h"
 
 #define SPACE_PRIMARY 0
+#define SPACE_AR 1
 #define SPACE_SECONDARY 2
 #define SPACE_HOME 3
 
@@ -193,6 +194,7 @@ static void load_real(struct vcpu *c, const struct op *o, bool wide)
 	uint64_t ea = ea2x(c, o), asce;
 	struct translation t = { 0 };
 	enum pgm_code code = PGM_NONE;
+	bool fetch_only;
 
 	switch (c->s.psw_mask & PSW_ASC) {
 	case PSW_ASC_SECONDARY:
@@ -203,7 +205,7 @@ static void load_real(struct vcpu *c, const struct op *o, bool wide)
 		break;
 	case PSW_ASC_AR:
 		code = mmu_access_register(c, o->b2 == 16 || o->b2 == 0 ? 0 : c->s.ar[o->b2], true,
-					   (uint16_t)(c->s.cr[8] >> 16), &asce);
+					   (uint16_t)(c->s.cr[8] >> 16), &asce, &fetch_only);
 		break;
 	default:
 		asce = c->s.cr[1];
@@ -312,6 +314,7 @@ INSN(tprot)
 	uint8_t key = (uint8_t)(ea2(c, o) & 0xf0), storage;
 	struct translation t = { 0 };
 	enum pgm_code code = PGM_NONE;
+	bool fetch_only = false;
 	unsigned int cc = 0;
 
 	if (!(c->s.psw_mask & PSW_DAT)) {
@@ -323,7 +326,8 @@ INSN(tprot)
 			asce = c->s.cr[13];
 		else if ((c->s.psw_mask & PSW_ASC) == PSW_ASC_AR)
 			code = mmu_access_register(c, o->b1 & 15 ? c->s.ar[o->b1 & 15] : 0, true,
-						   (uint16_t)(c->s.cr[8] >> 16), &asce);
+						   (uint16_t)(c->s.cr[8] >> 16), &asce,
+						   &fetch_only);
 		if (!code)
 			code = mmu_walk(c, asce, ea, &t);
 	}
@@ -338,7 +342,7 @@ INSN(tprot)
 	storage = t.acc_valid ? t.acc : c->complex->storage_keys[t.absolute >> PAGE_SHIFT];
 	if (key && key != (storage & KEY_ACC))
 		cc = storage & KEY_FETCH ? 2 : 1;
-	if (cc == 0 && t.write_protected)
+	if (cc == 0 && (t.write_protected || fetch_only))
 		cc = 1;
 	if (cc == 0 && (c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && !(ea & ~0x11ffull))
 		cc = 1;
@@ -606,6 +610,43 @@ static struct side side_of(struct vcpu *c, uint64_t address, unsigned int asc)
 	return s;
 }
 
+/* The operand's space is that of an access register. */
+static void side_by_register(struct vcpu *c, const struct op *o, struct side *s, unsigned int ar,
+			     bool write)
+{
+	bool fetch_only;
+	enum pgm_code code = mmu_access_register(c, ar && ar < 16 ? c->s.ar[ar] : 0, true,
+						 (uint16_t)(c->s.cr[8] >> 16), &s->asce,
+						 &fetch_only);
+
+	s->space = SPACE_AR;
+	if (!code && write && fetch_only)
+		code = PGM_PROTECTION;
+	if (code)
+		mmu_exception(c, o, code, s->address, write ? ACCESS_WRITE : ACCESS_READ, SPACE_AR,
+			      ar, false);
+}
+
+static unsigned int current_space(struct vcpu *c)
+{
+	switch (c->s.psw_mask & PSW_ASC) {
+	case PSW_ASC_SECONDARY: return SPACE_SECONDARY;
+	case PSW_ASC_HOME: return SPACE_HOME;
+	default: return SPACE_PRIMARY;
+	}
+}
+
+/* An operand in the space that the translation mode says. */
+static struct side current_side(struct vcpu *c, const struct op *o, uint64_t address,
+				unsigned int ar, bool write)
+{
+	struct side s = side_of(c, address, current_space(c));
+
+	if ((c->s.psw_mask & (PSW_DAT | PSW_ASC)) == (PSW_DAT | PSW_ASC_AR))
+		side_by_register(c, o, &s, ar, write);
+	return s;
+}
+
 static void require_key(struct vcpu *c, const struct op *o, unsigned int key)
 {
 	if ((c->s.psw_mask & PSW_PROBLEM) && !(c->s.cr[3] << key & 0x80000000))
@@ -613,15 +654,12 @@ static void require_key(struct vcpu *c, const struct op *o, unsigned int key)
 }
 
 /* MOVE TO PRIMARY, TO SECONDARY, WITH KEY: at most 256 bytes, cc 3 when there are more. */
-static void move_key(struct vcpu *c, const struct op *o, unsigned int to, unsigned int from,
+static void move_key(struct vcpu *c, const struct op *o, struct side t, struct side f,
 		     bool key_is_source)
 {
 	unsigned int key = (unsigned int)(c->s.gr[o->r3] >> 4) & 15;
 	uint64_t length = gr_length(c, o->r1);
-	struct side t, f;
 
-	t = side_of(c, ea1(c, o), to);
-	f = side_of(c, ea2(c, o), from);
 	/* The key is that of the secondary space, or of the source. */
 	if (key_is_source)
 		f.key = key;
@@ -642,34 +680,29 @@ static void require_secondary(struct vcpu *c, const struct op *o)
 INSN(mvcp)
 {
 	require_secondary(c, o);
-	move_key(c, o, SPACE_PRIMARY, SPACE_SECONDARY, true);
+	move_key(c, o, side_of(c, ea1(c, o), SPACE_PRIMARY),
+		 side_of(c, ea2(c, o), SPACE_SECONDARY), true);
 }
 
 INSN(mvcs)
 {
 	require_secondary(c, o);
-	move_key(c, o, SPACE_SECONDARY, SPACE_PRIMARY, false);
-}
-
-static unsigned int current_space(struct vcpu *c)
-{
-	switch (c->s.psw_mask & PSW_ASC) {
-	case PSW_ASC_SECONDARY: return SPACE_SECONDARY;
-	case PSW_ASC_HOME: return SPACE_HOME;
-	default: return SPACE_PRIMARY;
-	}
+	move_key(c, o, side_of(c, ea1(c, o), SPACE_SECONDARY),
+		 side_of(c, ea2(c, o), SPACE_PRIMARY), false);
 }
 
 INSN(mvck)
 {
-	move_key(c, o, current_space(c), current_space(c), true);
+	struct side t = current_side(c, o, ea1(c, o), o->b1, true);
+
+	move_key(c, o, t, current_side(c, o, ea2(c, o), o->b2, false), true);
 }
 
 INSN(mvcsk)
 {
 	unsigned int key = (unsigned int)(c->s.gr[1] >> 4) & 15;
-	struct side t = side_of(c, ea1(c, o), current_space(c));
-	struct side f = side_of(c, ea2(c, o), current_space(c));
+	struct side t = current_side(c, o, ea1(c, o), o->b1, true);
+	struct side f = current_side(c, o, ea2(c, o), o->b2, false);
 
 	require_key(c, o, key);
 	f.key = key;
@@ -679,8 +712,8 @@ INSN(mvcsk)
 INSN(mvcdk)
 {
 	unsigned int key = (unsigned int)(c->s.gr[1] >> 4) & 15;
-	struct side t = side_of(c, ea1(c, o), current_space(c));
-	struct side f = side_of(c, ea2(c, o), current_space(c));
+	struct side t = current_side(c, o, ea1(c, o), o->b1, true);
+	struct side f = current_side(c, o, ea2(c, o), o->b2, false);
 
 	require_key(c, o, key);
 	t.key = key;
@@ -692,7 +725,7 @@ INSN(mvcdk)
  * bits 0-3 key, 8-9 address-space control, 14 "key given", 15 "space given".
  */
 static struct side optional_side(struct vcpu *c, const struct op *o, uint64_t address,
-				 unsigned int ar, uint16_t oac)
+				 unsigned int ar, uint16_t oac, bool write)
 {
 	struct side s = side_of(c, address, current_space(c));
 	unsigned int asc = oac & 1 ? (oac >> 6) & 3 :
@@ -711,13 +744,9 @@ static struct side optional_side(struct vcpu *c, const struct op *o, uint64_t ad
 	case 0:
 		s.asce = c->s.cr[1];
 		break;
-	case 1: {
-		enum pgm_code code = mmu_access_register(c, ar && ar < 16 ? c->s.ar[ar] : 0, true,
-							 (uint16_t)(c->s.cr[8] >> 16), &s.asce);
-		if (code)
-			mmu_exception(c, o, code, address, ACCESS_READ, 1, ar, false);
+	case 1:
+		side_by_register(c, o, &s, ar, write);
 		break;
-	}
 	case 2:
 		s.asce = c->s.cr[7];
 		break;
@@ -735,8 +764,8 @@ INSN(mvcos)
 
 	if (!(c->s.psw_mask & PSW_DAT))
 		pgm(c, o, PGM_SPECIAL_OPERATION);
-	t = optional_side(c, o, ea1(c, o), o->b1, (uint16_t)(c->s.gr[0] >> 16));
-	f = optional_side(c, o, ea2(c, o), o->b2, (uint16_t)c->s.gr[0]);
+	t = optional_side(c, o, ea1(c, o), o->b1, (uint16_t)(c->s.gr[0] >> 16), true);
+	f = optional_side(c, o, ea2(c, o), o->b2, (uint16_t)c->s.gr[0], false);
 	move_between(c, o, &t, &f, part);
 	set_cc(c, length > 4096 ? 3 : 0);
 }

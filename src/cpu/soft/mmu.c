@@ -174,12 +174,13 @@ static enum pgm_code real_words(struct vcpu *c, uint64_t real, uint32_t *to, uns
 }
 
 enum pgm_code mmu_access_register(struct vcpu *c, uint32_t alet, bool test_eax, uint16_t eax,
-				  uint64_t *asce)
+				  uint64_t *asce, bool *fetch_only)
 {
 	uint32_t ald, ale[4], aste[16];
 	uint64_t list;
 	enum pgm_code code;
 
+	*fetch_only = false;
 	if (alet == 0) {
 		*asce = c->s.cr[1];
 		return PGM_NONE;
@@ -225,6 +226,7 @@ enum pgm_code mmu_access_register(struct vcpu *c, uint32_t alet, bool test_eax, 
 			return PGM_EXTENDED_AUTHORITY;
 	}
 	*asce = (uint64_t)aste[2] << 32 | aste[3];
+	*fetch_only = ale[0] & 0x02000000;
 	return PGM_NONE;
 }
 
@@ -327,9 +329,12 @@ static struct space ar_space(struct vcpu *c, const struct op *o, uint64_t va, un
 {
 	struct space s = { .key = psw_key(c), .id = SPACE_AR, .ar = (uint8_t)ar };
 	uint32_t alet = ar == 0 || ar > 15 ? 0 : c->s.ar[ar];
+	bool fetch_only;
 	enum pgm_code code = mmu_access_register(c, alet, true, (uint16_t)(c->s.cr[8] >> 16),
-						 &s.asce);
+						 &s.asce, &fetch_only);
 
+	if (!code && fetch_only && access == ACCESS_WRITE)
+		code = PGM_PROTECTION;
 	if (code)
 		mmu_exception(c, o, code, va, access, SPACE_AR, ar, false);
 	s.asid = asid_of(c, s.asce, false, s.key);
