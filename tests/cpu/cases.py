@@ -190,10 +190,22 @@ class Case:
 
     # ---- places ----
 
-    def place(self, length, align=1):
-        """An address for an operand: mostly good, sometimes across or at a bad page."""
+    def place(self, length, align=1, zone=None):
+        """
+        An address for an operand: mostly good, sometimes across or at a bad page.
+        Operands with different zones, of up to 4096 bytes, do not overlap.
+        """
         r = self.rng
         length = max(length, 1)
+        if zone is not None:
+            first, end = ((0, 2), (2, 4), (5, 7))[zone]
+            kind = r.random()
+            if kind < 0.75 or zone == 0:
+                return ARENA + first * PAGE + r.randrange(
+                    0, max((end - first) * PAGE - length - 16, 1)) // align * align
+            if kind < 0.9:
+                return ARENA + (end * PAGE - length) // align * align
+            return ARENA + (end * PAGE - r.randrange(0, length + 1)) // align * align
         kind = r.random()
         if kind < 0.5:
             address = ARENA + r.randrange(0, max(4 * PAGE - length, 1))
@@ -532,7 +544,7 @@ def f_ril(c, insn, op):
 
 def f_ril_rel(c, insn, op):
     name = insn.name
-    if name in ("brcl", "brasl"):
+    if name in ("brcl", "brasl", "brcth"):
         target = branch_target(c)
     elif name == "larl":
         target = (c.rng.getrandbits(32) << 1) - (1 << 32) + c.start
@@ -866,6 +878,11 @@ def s_mvcl(c, insn, op):
     return op + bytes((r1 << 4 | r2,))
 
 
+def apart(c, *lengths):
+    zones = c.rng.sample((0, 1, 2), len(lengths))
+    return [c.place(n, 1, zone) for n, zone in zip(lengths, zones)]
+
+
 def s_mvcle(c, insn, op):
     unicode = insn.name in ("mvclu", "clclu")
     n1, n2 = size(c), size(c)
@@ -873,7 +890,11 @@ def s_mvcle(c, insn, op):
         n1, n2 = n1 & ~1, n2 & ~1
     if c.rng.random() < 0.4:
         n2 = n1
-    a1, a2 = two_operands(c, n1, n2)
+    if insn.name in ("clcle", "clclu"):
+        a1, a2 = two_operands(c, n1, n2)
+    else:
+        # What an overlap does is not predictable.
+        a1, a2 = apart(c, n1, n2)
     if insn.name in ("clcle", "clclu"):
         data = text(c, min(n1, 900))
         c.patch(a1, data)
@@ -901,7 +922,7 @@ def s_terminated(c, insn, op):
     n = n & ~1 if wide else n
     data = bytes(b for b in text(c, n) if wide or b != end)
     mark = end.to_bytes(2, "big") if wide else bytes((end,))
-    a1, a2 = two_operands(c, len(data) + 1, len(data) + 1)
+    a1, a2 = apart(c, len(data) + 1, len(data) + 1)
     c.patch(a2, data + mark)
     if insn.name == "clst":
         c.patch(a1, near_copy(c, data) + mark)
@@ -927,9 +948,10 @@ def s_tre(c, insn, op):
     n = size(c)
     c.gr[0] = c.integer()
     c.pinned.add(0)
-    r1 = pair(c, c.place(n), n)
+    a1, a2 = apart(c, n, 256)
+    r1 = pair(c, a1, n)
     r2 = c.address_register()
-    c.pin(r2, c.dirty(c.place(256)))
+    c.pin(r2, c.dirty(a2))
     return op + bytes((0, r1 << 4 | r2))
 
 
@@ -942,16 +964,18 @@ def s_translate(c, insn, op):
     if source_width == 2 and r.random() < 0.97:
         n &= ~1
     table_size = (256 if source_width == 1 else 65536) * result_width
-    table = c.place(min(table_size, 512)) & ~7
+    # Of a big table what is used; the rest is on other pages.
+    table, source, result = apart(c, min(table_size, 4096), n,
+                                  n * result_width // source_width)
+    table &= ~7
     c.gr[0] = c.integer()
     c.pinned.add(0)
     c.pin(1, table | (r.randrange(8) if r.random() < 0.3 else 0))
-    source = c.place(n)
     if source_width == 2 and r.random() < 0.95:
         # Characters for which the table has memory.
-        c.patch(source, b"".join(struct.pack(">H", r.randrange(0, 3000))
+        c.patch(source, b"".join(struct.pack(">H", r.randrange(0, 2048))
                                  for _ in range(min(n // 2, 400))))
-    r1 = pair(c, c.place(n * result_width // source_width), n)
+    r1 = pair(c, result, n)
     r2 = c.address_register()
     c.pin(r2, c.dirty(source))
     return op + bytes(((1 if r.random() < 0.5 else 0) << 4, r1 << 4 | r2))
@@ -1037,7 +1061,7 @@ def s_cu(c, insn, op):
     if insn.name[2] != "1" and r.random() < 0.9:
         n2 &= ~3
     n1 = r.choice((0, 1, 3, 8, 100, 2000, 3 * n2, n2, r.randrange(0, 700)))
-    a1, a2 = c.place(n1), c.place(n2)
+    a1, a2 = apart(c, n1, n2)
     c.patch(a2, maker(c, n2))
     r1 = pair(c, a1, n1)
     r2 = pair(c, a2, n2)
