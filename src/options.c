@@ -121,7 +121,7 @@ static int set_console(struct parser *parser, const char *text)
 	return 0;
 }
 
-/* N,HOW,FILE */
+/* N[@FROM],HOW,FILE */
 static int set_lockstep(struct parser *parser, const char *text)
 {
 	static const struct {
@@ -136,7 +136,8 @@ static int set_lockstep(struct parser *parser, const char *text)
 	struct lockstep_config *lockstep = &parser->options->machine.lockstep;
 	const char *how, *file;
 
-	if (!parse_number(text, &lockstep->every, &how) || !lockstep->every || *how != ',')
+	if (!parse_number(text, &lockstep->every, &how) || !lockstep->every ||
+	    (*how == '@' && !parse_number(how + 1, &lockstep->from, &how)) || *how != ',')
 		return wrong(parser, "--lockstep %s: it begins with a number of instructions and a comma",
 			     text);
 	how++;
@@ -386,7 +387,7 @@ void options_print_help(void)
 	      "  --trace PATTERN    print trace events whose name matches, like 'sclp_*';\n"
 	      "                     `zvisor trace-events` lists them\n"
 	      "  --stats            at the end, print how many instructions were executed\n"
-	      "  --lockstep N,HOW,FILE\n"
+	      "  --lockstep N[@FROM],HOW,FILE\n"
 	      "                     for tests: write a hash of the registers each N instructions;\n"
 	      "                     HOW is cached, flushed, unchained or uncached\n"
 	      "\n"

@@ -142,9 +142,11 @@ struct cpu_complex_config {
 	 * are the same. An enabled wait lasts no time: the count jumps to where the next
 	 * clock event is due. `report` is called on the vCPU's thread before the
 	 * instruction at each multiple of report_every (0: never) that is not jumped over.
+	 * Until `from` instructions were executed, it is not, and the execution is cached.
 	 */
 	bool deterministic;
 	enum cpu_execution execution;
+	uint64_t from;
 	uint64_t report_every;
 	void (*report)(void *opaque, struct vcpu *);
 };

@@ -7,7 +7,8 @@
  * execute code in different ways (enum cpu_execution) have the same registers
  * after the same number of instructions. A hash of the registers is written at
  * each multiple of a number, a line each: "COUNT HASH", decimal and hexadecimal.
- * Where two such files begin to differ, one of the two ways has gone wrong.
+ * Where two such files begin to differ, one of the two ways has gone wrong; with
+ * shorter steps from shortly before there, the instruction is found.
  */
 #ifndef ZVISOR_MACHINE_LOCKSTEP_H
 #define ZVISOR_MACHINE_LOCKSTEP_H
@@ -23,6 +24,7 @@
 struct lockstep_config {
 	const char *file;
 	uint64_t every; /* instructions, not 0 */
+	uint64_t from;  /* that many executed; cached until then */
 	enum cpu_execution execution;
 };
 

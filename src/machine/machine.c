@@ -641,6 +641,7 @@ static int create_cpus(struct machine *machine)
 		.vcpu_state_changed = on_vcpu_state_changed,
 		.deterministic = machine->config.lockstep.file,
 		.execution = machine->config.lockstep.execution,
+		.from = machine->config.lockstep.from,
 		.report_every = machine->config.lockstep.every,
 		.report = on_lockstep_report,
 	};

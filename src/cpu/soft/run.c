@@ -535,17 +535,21 @@ static bool plan_deterministic(struct vcpu *c)
 {
 	const struct cpu_complex_config *config = &c->complex->config;
 	uint64_t count = vcpu_instructions(c), next = clock_next_event_count(c);
+	enum cpu_execution execution = config->execution;
 
-	if (config->report_every) {
+	if (count < config->from) {
+		next = MIN(next, config->from);
+		execution = CPU_EXECUTE_CACHED;
+	} else if (config->report_every) {
 		uint64_t behind = count % config->report_every;
 
 		if (!behind && count != c->reported)
 			report(c, count);
 		next = MIN(next, count - behind + config->report_every);
 	}
-	if (config->execution == CPU_EXECUTE_UNCACHED || next < count + BLOCK_MAX_OPS + 1)
+	if (execution == CPU_EXECUTE_UNCACHED || next < count + BLOCK_MAX_OPS + 1)
 		return false;
-	if (config->execution == CPU_EXECUTE_UNCHAINED)
+	if (execution == CPU_EXECUTE_UNCHAINED)
 		attention_set(c);
 	else if (atomic_load(&c->limit))
 		atomic_store(&c->limit, next - BLOCK_MAX_OPS - 1);
