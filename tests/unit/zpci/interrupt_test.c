@@ -226,7 +226,8 @@ static void no_indicator_is_left_without_an_interruption(void **state)
 		assert_true(summary(g));
 		assert_int_not_equal(g->interruptions[5], taken);
 	}
-	assert_true(taken > 0);
+	/* The handler may not have had a turn before the last message. */
+	assert_true(g->interruptions[5] > 0);
 }
 
 /* --- SET INTERRUPTION CONTROLS ---------------------------------------------------------- */
