@@ -1173,6 +1173,7 @@ def make(insn, key):
     if (insn.format not in RELATIVE and insn.name not in ("ex", "exrl") and
             c.rng.random() < 0.08):
         raw = executed(c, raw)
+    c.at = c.start   # of the instruction under test; not the target of an EXECUTE
     c.length = len(raw)
     if insn.name in PARTIAL:
         # Condition code 3: not all was done, go on.

@@ -13,9 +13,14 @@ from cases import ARENA, ARENA_MAP, CODE, INTERRUPTIBLE, M64, PAGE
 
 
 class Interruption(Exception):
-    def __init__(self, event, completed=False):
+    def __init__(self, event, completed=False, dxc=None):
         super().__init__(event)
-        self.event, self.completed = event, completed
+        self.event, self.completed, self.dxc = event, completed, dxc
+
+
+def bad_decimal():
+    """A data exception; to Linux it is an illegal operand, as specification is."""
+    return Interruption("invalid", dxc=0)
 
 
 class State:
@@ -24,7 +29,7 @@ class State:
     def __init__(self, case):
         self.case = case
         self.gr, self.ar, self.fpr = list(case.gr), list(case.ar), list(case.fpr)
-        self.cc = case.cc
+        self.cc, self.fpc = case.cc, case.fpc
         self.pages, x = {}, case.seed | 1
         for n, kind in enumerate(ARENA_MAP):
             if kind == "-":
@@ -96,7 +101,7 @@ def value(data):
     """Of packed decimal; a data exception if it is none."""
     text = data.hex()
     if not text[:-1].isdecimal() or text[-1] not in "abcdef":
-        raise Interruption("invalid")
+        raise bad_decimal()
     n = int(text[:-1])
     return -n if text[-1] in "bd" else n
 
@@ -161,7 +166,7 @@ def mp(s):
     d1, d2 = s.load(a1, l1), s.load(a2, l2)
     x, y = value(d1), value(d2)
     if any(d1[:l2]):
-        raise Interruption("invalid")
+        raise bad_decimal()
     # The rules of algebra make the sign, even of a zero.
     s.store(a1, packed(x * y, l1, negative(d1) != negative(d2)))
 
@@ -186,7 +191,7 @@ def srp(s):
     s.check(a1, l1, True)
     n = value(s.load(a1, l1))
     if i3 > 9:
-        raise Interruption("invalid")
+        raise bad_decimal()
     if shift < 32:
         result = n * 10 ** shift
     else:
@@ -234,7 +239,7 @@ def edit(s):
                 source += 1
                 digit, half = pair >> 4, pair & 15
                 if digit > 9:
-                    raise Interruption("invalid")
+                    raise bad_decimal()
                 if half > 9:
                     plus, minus, half = half not in (0xb, 0xd), half in (0xb, 0xd), None
             else:
@@ -317,7 +322,87 @@ def unpka(s):
     s.cc = 0 if sign in "acef" else 1 if sign in "bd" else 3
 
 
+# ---- Binary floating point: products that are wider than their factors ----
+
+FORMATS = {4: (8, 23), 8: (11, 52), 16: (15, 112)}
+
+
+def unpack(bits, size):
+    """Sign, kind, and as the kind has it: (integer, exponent) or the fraction."""
+    exponent_bits, fraction_bits = FORMATS[size]
+    sign = bits >> 8 * size - 1
+    exponent = bits >> fraction_bits & (1 << exponent_bits) - 1
+    fraction = bits & (1 << fraction_bits) - 1
+    if exponent == (1 << exponent_bits) - 1:
+        if not fraction:
+            return sign, "infinity", None
+        return sign, "quiet" if fraction >> fraction_bits - 1 else "signalling", fraction
+    if exponent == 0:
+        exponent = 1
+    else:
+        fraction |= 1 << fraction_bits
+    bias = (1 << exponent_bits - 1) - 1
+    return sign, "number" if fraction else "zero", (fraction, exponent - bias - fraction_bits)
+
+
+def widened_product(bits1, bits2, size):
+    """The product in twice the size, always exact; and whether it is invalid."""
+    exponent_bits, fraction_bits = FORMATS[2 * size]
+    top = (1 << exponent_bits) - 1
+    widening = fraction_bits - FORMATS[size][1]
+    s1, kind1, v1 = unpack(bits1, size)
+    s2, kind2, v2 = unpack(bits2, size)
+    for want in ("signalling", "quiet"):
+        for sign, kind, fraction in ((s1, kind1, v1), (s2, kind2, v2)):
+            if kind == want:
+                return (sign << 16 * size - 1 | top << fraction_bits |
+                        1 << fraction_bits - 1 | fraction << widening), want == "signalling"
+    sign = (s1 ^ s2) << 16 * size - 1
+    if "infinity" in (kind1, kind2):
+        if "zero" in (kind1, kind2):
+            return top << fraction_bits | 1 << fraction_bits - 1, True
+        return sign | top << fraction_bits, False
+    if "zero" in (kind1, kind2):
+        return sign, False
+    n, exponent = v1[0] * v2[0], v1[1] + v2[1]
+    shift = fraction_bits + 1 - n.bit_length()
+    n, exponent = n << shift, exponent - shift
+    biased = exponent + fraction_bits + (top >> 1)
+    return sign | biased << fraction_bits | n & (1 << fraction_bits) - 1, False
+
+
+def multiply_wide(s):
+    """MDEB(R), MXDB(R)."""
+    name, raw = s.case.insn.name, s.case.raw
+    size = 4 if name.startswith("mde") else 8
+    register = name.endswith("br")
+    r1 = raw[3] >> 4 if register else raw[1] >> 4
+    if size == 8 and r1 & 2:
+        raise Interruption("invalid")
+    if register:
+        second = s.fpr[raw[3] & 15] >> (32 if size == 4 else 0)
+    else:
+        second = int.from_bytes(s.load(s.index(False), size), "big")
+    product, invalid = widened_product(s.fpr[r1] >> (32 if size == 4 else 0), second, size)
+    if invalid:
+        if s.case.fpc & 0x80000000:
+            raise Interruption("data", dxc=0x80)
+        s.fpc |= 0x00800000
+    if size == 4:
+        s.fpr[r1] = product
+    else:
+        s.fpr[r1], s.fpr[r1 + 2] = product >> 64, product & M64
+
+
 # ---- Others ----
+
+
+def larl(s):
+    raw = s.case.raw
+    r1 = raw[1] >> 4
+    address = s.wrap(s.case.at + 2 * int.from_bytes(raw[2:], "big", signed=True))
+    s.gr[r1] = address if s.case.amode == 2 else s.gr[r1] & ~0xffffffff | address
+
 
 def trte(s):
     """TRTE, TRTRE: the first character with a function code that is not zero."""
@@ -449,7 +534,9 @@ MODELS = {
     "unpk": unpk, "pka": pka, "pku": pka, "unpka": unpka, "unpku": unpka,
     "trte": trte, "trtre": trte, "lmd": lmd, "lpd": lpd, "lpdg": lpd, "lpq": quad,
     "stpq": quad, "rnsbg": rotate_then, "rosbg": rotate_then, "rxsbg": rotate_then,
-    "cpya": cpya, "csst": csst, "stmh": stmh,
+    "cpya": cpya, "csst": csst, "stmh": stmh, "larl": larl,
+    "mdeb": multiply_wide, "mdebr": multiply_wide, "mxdb": multiply_wide,
+    "mxdbr": multiply_wide,
 }
 
 
@@ -464,6 +551,8 @@ def compare(case, ours):
         place = 0 if event in ("no page", "protection") else case.length
         if not done:
             s = State(case)
+        if interruption.dxc is not None:
+            s.fpc = s.fpc & ~0xff00 | interruption.dxc << 8
     if s.cc == 3 and event == "end" and case.program_mask & 4 and \
             case.insn.name in ("ap", "sp", "zap", "srp"):
         event, place = "overflow", case.length
@@ -474,6 +563,8 @@ def compare(case, ours):
         return []
     if ours.address != case.start + place:
         out.append(f"address: {case.start + place:#x} / {ours.address:#x}")
+    if s.fpc != ours.fpc:
+        out.append(f"fpc: {s.fpc:#x} / {ours.fpc:#x}")
     if s.cc != ours.cc:
         out.append(f"cc: {s.cc} / {ours.cc}")
     for name in ("gr", "ar", "fpr"):
