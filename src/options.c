@@ -98,14 +98,61 @@ static int set_cpus(struct parser *parser, const char *text)
 	return 0;
 }
 
+/* PROPERTY=on|off; "on" is what it is already, if the version has it. */
+static int set_machine_property(struct parser *parser, const char *text, const char *item,
+				size_t length)
+{
+	struct machine_config *machine = &parser->options->machine;
+	const struct machine_property *property;
+	char name[32] = "";
+	bool on;
+
+	for (size_t i = 0; i < length && item[i] != '=' && i < sizeof(name) - 1; i++)
+		name[i] = item[i];
+	property = machine_property_find(name);
+	if (!property)
+		return wrong(
+			parser,
+			"--machine %s: there is no property \"%s\"; `zvisor machines` lists them",
+			text, name);
+	item += strlen(name);
+	length -= strlen(name);
+	on = length == 3 && !strncmp(item, "=on", 3);
+	if (!on && (length != 4 || strncmp(item, "=off", 4)))
+		return wrong(parser, "--machine %s: %s wants on or off", text, name);
+	if (on && !(machine->version->features & property->feature))
+		return wrong(parser,
+			     "--machine %s: %s has no %s; `zvisor machines` lists which have", text,
+			     machine->version->name, name);
+	if (on)
+		machine->features_off &= ~property->feature;
+	else
+		machine->features_off |= property->feature;
+	return 0;
+}
+
+/* NAME[,PROPERTY=on|off]... */
 static int set_machine(struct parser *parser, const char *text)
 {
-	const struct machine_version *version = machine_version_find(text);
+	const char *item = text + strcspn(text, ",");
+	const struct machine_version *version;
+	char name[32];
+	int rc;
 
+	snprintf(name, sizeof(name), "%.*s", (int)(item - text), text);
+	version = machine_version_find(name);
 	if (!version)
 		return wrong(parser, "--machine %s: no such machine version; `zvisor machines` lists them",
 			     text);
 	parser->options->machine.version = version;
+	while (*item) {
+		size_t length = strcspn(++item, ",");
+
+		rc = set_machine_property(parser, text, item, length);
+		if (rc)
+			return rc;
+		item += length;
+	}
 	return 0;
 }
 
@@ -383,7 +430,8 @@ void options_print_help(void)
 	fputs("  --device TYPE[,PROPERTY=VALUE]...\n"
 	      "                     plug a PCI function in; `zvisor devices` lists the types\n"
 	      "  --console TYPE     vt220 (default) or line-mode\n"
-	      "  --machine NAME     machine version; `zvisor machines` lists them\n"
+	      "  --machine NAME[,PROPERTY=on|off]...\n"
+	      "                     machine version; `zvisor machines` lists them\n"
 	      "  --trace PATTERN    print trace events whose name matches, like 'sclp_*';\n"
 	      "                     `zvisor trace-events` lists them\n"
 	      "  --stats            at the end, print how many instructions were executed\n"

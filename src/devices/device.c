@@ -16,14 +16,19 @@ static const struct device_type *const device_types[] = {
 	&nvme_device_type,
 };
 
-enum { COMMON_UID, COMMON_FID };
+enum { COMMON_UID, COMMON_FID, COMMON_RELAXED_TRANSLATION };
 
 /* UID: 16 bits, 0 is "no UID"; FID: 32 bits. Both as CLP query function has them. */
 static const struct device_property common_properties[] = {
 	[COMMON_UID] = { "uid", DEVICE_NUMBER, .preset = "next free", .minimum = 1,
-			 .maximum = UINT16_MAX, .help = "user-defined identifier, the PCI domain in Linux" },
+			 .maximum = UINT16_MAX,
+			 .help = "user-defined identifier, the PCI domain in Linux" },
 	[COMMON_FID] = { "fid", DEVICE_NUMBER, .preset = "next free", .minimum = 0,
 			 .maximum = UINT32_MAX, .help = "function identifier" },
+	[COMMON_RELAXED_TRANSLATION] = { "relaxed-translation", DEVICE_SWITCH,
+					 .preset = "on, in zvisor-0.9 off",
+					 .help = "the guest may do without I/O address "
+						 "translation" },
 	{ NULL },
 };
 
@@ -241,6 +246,8 @@ int device_parse(const char *argument, struct device_config *config, char *error
 	config->uid = (uint32_t)common[COMMON_UID].number;
 	config->has_fid = common[COMMON_FID].given;
 	config->fid = (uint32_t)common[COMMON_FID].number;
+	config->has_relaxed_translation = common[COMMON_RELAXED_TRANSLATION].given;
+	config->relaxed_translation = common[COMMON_RELAXED_TRANSLATION].number;
 	for (size_t i = 0; i < ARRAY_SIZE(common); i++)
 		free(common[i].text);
 	free(copy);
@@ -275,7 +282,7 @@ static void print_properties(FILE *out, const struct device_property *p)
 		char left[40];
 
 		snprintf(left, sizeof(left), "%s=%s", p->name, kinds[p->type]);
-		fprintf(out, "  %-16s %s", left, p->help);
+		fprintf(out, "  %-26s %s", left, p->help);
 		if (p->type == DEVICE_NUMBER)
 			fprintf(out, ", %llu to %llu", (unsigned long long)p->minimum,
 				(unsigned long long)p->maximum);

@@ -5,8 +5,8 @@
  * A device type is a row of one table: a name, its properties, and a function
  * that makes a PCI function of it. "TYPE,property=value,…" is parsed by that
  * table, and the list that `zvisor devices` prints comes from it, so neither can
- * name a property that the other does not know. Two properties, uid and fid, are
- * not the device's but zPCI's; every type has them.
+ * name a property that the other does not know. Some properties, uid and fid
+ * among them, are not the device's but zPCI's; every type has them.
  *
  *   text --device_parse--> struct device_config --device_create--> pci_function
  *
@@ -70,7 +70,8 @@ struct device_value {
  */
 struct device_config {
 	const struct device_type *type;
-	bool has_uid, has_fid;
+	bool has_uid, has_fid, has_relaxed_translation;
+	bool relaxed_translation; /* if it was not given, as the machine version has it */
 	uint32_t uid, fid;
 	struct device_value values[DEVICE_PROPERTIES_MAX];
 };

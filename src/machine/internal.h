@@ -50,6 +50,7 @@ struct machine_cpu {
 struct machine {
 	struct machine_config config;
 	const struct machine_version *version;
+	uint32_t features; /* of the version, without those left out */
 	struct memory memory;
 	struct floating floating;
 	struct cpu_complex *cpus;

@@ -635,7 +635,7 @@ static int create_cpus(struct machine *machine)
 		.memory = machine->memory.base,
 		.memory_size = machine->memory.size,
 		.vcpus = machine->config.cpus,
-		.model = machine_version_cpu_model(machine->version),
+		.model = machine_version_cpu_model(machine->version, machine->features),
 		.floating = &floating_ops,
 		.opaque = machine,
 		.vcpu_state_changed = on_vcpu_state_changed,
@@ -704,6 +704,7 @@ enum machine_status machine_create(const struct machine_config *config, struct m
 	}
 	machine->config = *config;
 	machine->version = config->version;
+	machine->features = config->version->features & ~config->features_off;
 	machine->memory.fd = machine->wake = machine->signals = -1;
 
 	rc = memory_create(&machine->memory, config->memory_size);

@@ -45,6 +45,7 @@ struct machine_config {
 	uint64_t memory_size;
 	unsigned int cpus;
 	const struct machine_version *version;
+	uint32_t features_off; /* of the version's features, those left out */
 	enum sclp_console console;
 	struct device_config *devices;
 	unsigned int device_count;

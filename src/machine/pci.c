@@ -293,6 +293,9 @@ static int plug(struct machine *machine, unsigned int number, char *error, size_
 	pci->function_count++;
 	function = zpci_function_defaults(device->fid);
 	function.uid = (uint16_t)device->uid;
+	function.relaxed_translation = device->has_relaxed_translation ?
+					       device->relaxed_translation :
+					       machine->features & MACHINE_RELAXED_TRANSLATION;
 	rc = zpci_plug(pci->zpci, pci->functions[number], &function, false, reason,
 		       sizeof(reason));
 	if (rc)

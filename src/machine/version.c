@@ -14,14 +14,14 @@
 
 #include "base/util.h"
 
-static const uint16_t facilities_1_0[] = {
-	0,  /* N3: z/Architecture's additions to ESA/390 */
-	1,  /* z/Architecture installed */
-	2,  /* z/Architecture active */
-	3,  /* DAT enhancement */
-	7,  /* STFLE */
-	8,  /* enhanced DAT 1 */
-	9,  /* sense running status */
+static const uint16_t facilities_common[] = {
+	0, /* N3: z/Architecture's additions to ESA/390 */
+	1, /* z/Architecture installed */
+	2, /* z/Architecture active */
+	3, /* DAT enhancement */
+	7, /* STFLE */
+	8, /* enhanced DAT 1 */
+	9, /* sense running status */
 	10, /* conditional SSKE */
 	13, /* IPTE range */
 	16, /* extended translation 2 */
@@ -54,11 +54,32 @@ static const uint16_t facilities_1_0[] = {
 	138, /* configuration z/Architecture mode: there is no other */
 };
 
+/* Facilities that come with a feature. */
+static const struct {
+	uint32_t feature;
+	uint16_t facility;
+} feature_facilities[] = {
+	{ MACHINE_MIO, 153 },
+};
+
+static const struct machine_property properties[] = {
+	{ "mio", MACHINE_MIO, "PCI loads and stores by address, which Linux prefers to handles" },
+};
+
+/* The newest first. */
 static const struct machine_version versions[] = {
 	{
 		.name = "zvisor-1.0",
-		.facilities = facilities_1_0,
-		.facility_count = ARRAY_SIZE(facilities_1_0),
+		.features = MACHINE_RELAXED_TRANSLATION,
+		.facilities = facilities_common,
+		.facility_count = ARRAY_SIZE(facilities_common),
+		.machine_type = 0x2817,
+		.model = "M01",
+	},
+	{
+		.name = "zvisor-0.9",
+		.facilities = facilities_common,
+		.facility_count = ARRAY_SIZE(facilities_common),
 		.machine_type = 0x2817,
 		.model = "M01",
 	},
@@ -78,19 +99,39 @@ void machine_version_print_all(FILE *out)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(versions); i++)
 		fprintf(out, "%s%s\n", versions[i].name, i ? "" : " (default)");
+	for (unsigned int i = 0; i < ARRAY_SIZE(properties); i++) {
+		fprintf(out, "  %s=on|off  %s (in", properties[i].name, properties[i].help);
+		for (unsigned int j = 0; j < ARRAY_SIZE(versions); j++)
+			if (versions[j].features & properties[i].feature)
+				fprintf(out, " %s", versions[j].name);
+		fputs(")\n", out);
+	}
 }
 
-struct cpu_model machine_version_cpu_model(const struct machine_version *version)
+const struct machine_property *machine_property_find(const char *name)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(properties); i++)
+		if (!strcmp(properties[i].name, name))
+			return &properties[i];
+	return NULL;
+}
+
+static void add_facility(struct cpu_model *model, unsigned int bit)
+{
+	model->facilities[bit / 64] |= BIT64(bit % 64);
+}
+
+struct cpu_model machine_version_cpu_model(const struct machine_version *version, uint32_t features)
 {
 	struct cpu_model model = {
 		/* Version 0, no identification, machine type, format bit. */
 		.cpu_id = (uint64_t)version->machine_type << 16 | 0x8000,
 	};
 
-	for (unsigned int i = 0; i < version->facility_count; i++) {
-		unsigned int bit = version->facilities[i];
-
-		model.facilities[bit / 64] |= BIT64(bit % 64);
-	}
+	for (unsigned int i = 0; i < version->facility_count; i++)
+		add_facility(&model, version->facilities[i]);
+	for (unsigned int i = 0; i < ARRAY_SIZE(feature_facilities); i++)
+		if (features & feature_facilities[i].feature)
+			add_facility(&model, feature_facilities[i].facility);
 	return model;
 }

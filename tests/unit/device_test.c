@@ -58,6 +58,18 @@ static void properties_are_parsed(void **state)
 			 0);
 	assert_false(config.has_uid);
 	assert_int_equal(config.fid, 0xffffffff);
+	assert_false(config.has_relaxed_translation);
+	device_config_clear(&config);
+
+	assert_int_equal(device_parse("nvme,file=x,relaxed-translation=on", &config, error,
+				      sizeof(error)),
+			 0);
+	assert_true(config.has_relaxed_translation && config.relaxed_translation);
+	device_config_clear(&config);
+	assert_int_equal(device_parse("nvme,file=x,relaxed-translation=off", &config, error,
+				      sizeof(error)),
+			 0);
+	assert_true(config.has_relaxed_translation && !config.relaxed_translation);
 	device_config_clear(&config);
 }
 

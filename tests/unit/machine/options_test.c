@@ -194,7 +194,8 @@ static void other_commands_are_taken(void **state)
 
 static void machine_version_announces_what_linux_needs_for_pci(void **state)
 {
-	struct cpu_model model = machine_version_cpu_model(machine_version_find("zvisor-1.0"));
+	const struct machine_version *version = machine_version_find("zvisor-1.0");
+	struct cpu_model model = machine_version_cpu_model(version, version->features);
 
 	assert_true(model.facilities[69 / 64] & BIT64(69 % 64));
 	assert_true(model.facilities[71 / 64] & BIT64(71 % 64));
@@ -202,7 +203,33 @@ static void machine_version_announces_what_linux_needs_for_pci(void **state)
 	/* Cryptography, vectors: not there. */
 	assert_false(model.facilities[0] & BIT64(17));
 	assert_false(model.facilities[129 / 64] & BIT64(129 % 64));
-	assert_null(machine_version_find("zvisor-0.9"));
+	assert_null(machine_version_find("zvisor-0.8"));
+}
+
+static void older_machine_version_has_no_newer_feature(void **state)
+{
+	const struct machine_version *newest = machine_version_find(NULL);
+	const struct machine_version *old = machine_version_find("zvisor-0.9");
+	struct cpu_model model = machine_version_cpu_model(old, old->features);
+
+	assert_string_equal(newest->name, "zvisor-1.0");
+	assert_int_equal(old->features, 0);
+	assert_false(model.facilities[153 / 64] & BIT64(153 % 64));
+	assert_true(model.facilities[69 / 64] & BIT64(69 % 64));
+}
+
+static void feature_of_a_machine_version_can_be_left_out(void **state)
+{
+	struct parsed p;
+
+	assert_int_equal(parse(&p, "run --kernel k --machine zvisor-1.0"), 0);
+	assert_int_equal(p.options.machine.features_off, 0);
+	options_clear(&p.options);
+	assert_int_equal(parse(&p, "run --kernel k --machine zvisor-1.0,mio=off"), 0);
+	assert_int_equal(p.options.machine.features_off, MACHINE_MIO);
+	options_clear(&p.options);
+	assert_int_equal(parse(&p, "run --kernel k --machine zvisor-0.9,mio=off"), 0);
+	options_clear(&p.options);
 }
 
 int main(void)
@@ -215,6 +242,8 @@ int main(void)
 		cmocka_unit_test(more_than_64_devices_are_refused),
 		cmocka_unit_test(other_commands_are_taken),
 		cmocka_unit_test(machine_version_announces_what_linux_needs_for_pci),
+		cmocka_unit_test(older_machine_version_has_no_newer_feature),
+		cmocka_unit_test(feature_of_a_machine_version_can_be_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
