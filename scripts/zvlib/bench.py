@@ -28,7 +28,7 @@ import time
 
 from zvlib import debian, initrd, run
 
-NAMES = ["loop", "boot", "shell", "fork", "nvme", "pci", "memory"]
+NAMES = ["loop", "timer", "boot", "shell", "fork", "nvme", "pci", "memory"]
 MIB = 1 << 20
 
 # How a measure reads: what it is, its unit, whether more is better, what it is to reach, and
@@ -38,6 +38,8 @@ MEASURES = {
     "loop-mixed": Measure("bare-metal loop, as compiled code", "million/s", True, 300, None, None),
     "loop-registers": Measure("bare-metal loop, registers only", "million/s", True, None, None, None),
     "loop-memory": Measure("bare-metal loop, loads and stores", "million/s", True, None, None, None),
+    "timer-wait": Measure("timer of 100 us, waiting CPU, late by", "us", False, 190, None, None),
+    "timer-busy": Measure("timer of 100 us, busy CPU, late by", "us", False, None, None, None),
     "boot-speed": Measure("boot, of one core's time", "million/s", True, 150, None, "660, QEMU 11.1"),
     "init": Measure("launch to /init", "s", False, 25, None, "6 to 7, QEMU 11.1"),
     "shell": Measure("shell loop, 100,000 rounds", "s", False, None, 0.5, "5.4 to 8.2, QEMU 11.1"),
@@ -56,6 +58,7 @@ MEASURES = {
 # Which measures belong to a name on the command line.
 OF_NAME = {
     "loop": ["loop-mixed", "loop-registers", "loop-memory"],
+    "timer": ["timer-wait", "timer-busy"],
     "boot": ["boot-speed", "init"],
     "shell": ["shell"],
     "fork": ["fork", "work-speed"],
@@ -187,7 +190,7 @@ class Bench:
         if run.qemu_program() and not self.options.alone:
             self.peer = Qemu("QEMU " + version([run.qemu_program(), "--version"]))
             self.sides.append(self.peer)
-        bare = [name for name in ("loop", "pci") if name in self.names]
+        bare = [name for name in ("loop", "timer", "pci") if name in self.names]
         workloads = [name for name in ("shell", "fork", "nvme") if name in self.names]
         boots = "boot" in self.names
         if "memory" in self.names and not workloads and not boots:
@@ -254,6 +257,8 @@ class Bench:
         for slice_name, count, nanoseconds in lines:
             if name == "loop":
                 side.take("loop-" + slice_name, int(count) / int(nanoseconds) * 1e3)
+            elif name == "timer":
+                side.take(slice_name, int(nanoseconds) / 1e3)
             else:
                 side.take(slice_name, int(nanoseconds) / int(count))
 
