@@ -320,18 +320,26 @@ static ALWAYS_INLINE_ void divide_d(struct vcpu *c, const struct op *o, uint64_t
 		arithmetic_exact(c, o, DIVIDE, D, a, b);
 }
 
+/* A register that is no pair is found before the operand in storage is looked at. */
+static ALWAYS_INLINE_ void require_bfp_pair(struct vcpu *c, const struct op *o)
+{
+	require_bfp(c, o);
+	require_pair(c, o, o->r1);
+}
+
 /* The two forms of an instruction: second operand in a register, or in storage. */
-#define TWO_OPERANDS(size, rr, rx, function) \
+#define TWO_OPERANDS_AFTER(check, size, rr, rx, function) \
 	INSN_FAST(rr) \
 	{ \
-		require_bfp(c, o); \
+		check(c, o); \
 		function(c, o, get_##size(c, o->r1), get_##size(c, o->r2)); \
 	} \
 	INSN_FAST(rx) \
 	{ \
-		require_bfp(c, o); \
+		check(c, o); \
 		function(c, o, get_##size(c, o->r1), storage_##size(c, o)); \
 	}
+#define TWO_OPERANDS(size, rr, rx, function) TWO_OPERANDS_AFTER(require_bfp, size, rr, rx, function)
 
 #define ARITHMETIC_EXTENDED(rr, operation) \
 	INSN(rr) \
@@ -381,12 +389,11 @@ static ALWAYS_INLINE_ void multiply_e_to_d(struct vcpu *c, const struct op *o, u
 static ALWAYS_INLINE_ void multiply_d_to_x(struct vcpu *c, const struct op *o, uint64_t a,
 					   uint64_t b)
 {
-	require_pair(c, o, o->r1);
 	multiply_longer_exact(c, o, D, X, a, b);
 }
 
 TWO_OPERANDS(e, mdebr, mdeb, multiply_e_to_d)
-TWO_OPERANDS(d, mxdbr, mxdb, multiply_d_to_x)
+TWO_OPERANDS_AFTER(require_bfp_pair, d, mxdbr, mxdb, multiply_d_to_x)
 
 /* ---- Multiply and add, multiply and subtract ---- */
 
@@ -478,17 +485,18 @@ static ALWAYS_INLINE_ void square_root_d(struct vcpu *c, const struct op *o, uin
 		square_root_exact(c, o, D, a);
 }
 
-#define ONE_OPERAND(size, rr, rx, function) \
+#define ONE_OPERAND_AFTER(check, size, rr, rx, function) \
 	INSN_FAST(rr) \
 	{ \
-		require_bfp(c, o); \
+		check(c, o); \
 		function(c, o, get_##size(c, o->r2)); \
 	} \
 	INSN_FAST(rx) \
 	{ \
-		require_bfp(c, o); \
+		check(c, o); \
 		function(c, o, storage_##size(c, o)); \
 	}
+#define ONE_OPERAND(size, rr, rx, function) ONE_OPERAND_AFTER(require_bfp, size, rr, rx, function)
 
 ONE_OPERAND(e, sqebr, sqeb, square_root_e)
 ONE_OPERAND(d, sqdbr, sqdb, square_root_d)
@@ -679,19 +687,17 @@ static ALWAYS_INLINE_ void lengthen_e_to_d(struct vcpu *c, const struct op *o, u
 
 static ALWAYS_INLINE_ void lengthen_e_to_x(struct vcpu *c, const struct op *o, uint32_t a)
 {
-	require_pair(c, o, o->r1);
 	lengthen_exact(c, o, E, X, a);
 }
 
 static ALWAYS_INLINE_ void lengthen_d_to_x(struct vcpu *c, const struct op *o, uint64_t a)
 {
-	require_pair(c, o, o->r1);
 	lengthen_exact(c, o, D, X, a);
 }
 
 ONE_OPERAND(e, ldebr, ldeb, lengthen_e_to_d)
-ONE_OPERAND(e, lxebr, lxeb, lengthen_e_to_x)
-ONE_OPERAND(d, lxdbr, lxdb, lengthen_d_to_x)
+ONE_OPERAND_AFTER(require_bfp_pair, e, lxebr, lxeb, lengthen_e_to_x)
+ONE_OPERAND_AFTER(require_bfp_pair, d, lxdbr, lxdb, lengthen_d_to_x)
 
 static NOINLINE_ void round_exact(struct vcpu *c, const struct op *o, const struct bfp_format *from,
 				  const struct bfp_format *to, bfp128 a)
