@@ -140,6 +140,12 @@ struct zpci_guest_memory {
 	uint64_t size;
 	void (*written)(void *opaque, uint64_t absolute, uint64_t length);
 	void *opaque;
+	/*
+	 * The storage key of the page frame that contains an absolute address, as
+	 * ISKE gives it. NULL: DMA is not checked against storage keys. Called
+	 * from any thread, with a lock of one function held.
+	 */
+	uint8_t (*storage_key)(void *opaque, uint64_t absolute);
 };
 
 struct zpci_config {

@@ -172,6 +172,9 @@ int cpu_complex_set_handler(struct cpu_complex *, uint16_t opcode, cpu_insn_hand
  */
 void cpu_complex_memory_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
 
+/* The storage key of the frame that contains an absolute address; 0 beyond memory. Any thread. */
+uint8_t cpu_complex_storage_key(struct cpu_complex *, uint64_t absolute);
+
 /*
  * A floating interruption has become pending: make a vCPU look that is enabled
  * for it, an idle one first. Any thread. `mask` are the bits of CR6 (CR0, CR14)

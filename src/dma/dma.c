@@ -163,6 +163,8 @@ static const struct dma_translation *iotlb_find_block(struct dma_space *space, u
 
 static void iotlb_add(struct dma_space *space, const struct dma_translation *t)
 {
+	if (t->once)
+		return;
 	if (t->size > PAGE_SIZE) {
 		space->blocks[space->next_block++ % IOTLB_BLOCKS] = *t;
 		return;

@@ -83,6 +83,7 @@ struct dma_translation {
 	uint64_t absolute;
 	uint64_t size;
 	bool writable;
+	bool once; /* good for this transfer only: not to be cached */
 };
 
 struct dma_space_ops {

@@ -118,6 +118,11 @@ static void pci_memory_written(void *opaque, uint64_t absolute, uint64_t length)
 	cpu_complex_memory_written(((struct machine *)opaque)->cpus, absolute, length);
 }
 
+static uint8_t pci_storage_key(void *opaque, uint64_t absolute)
+{
+	return cpu_complex_storage_key(((struct machine *)opaque)->cpus, absolute);
+}
+
 static const struct zpci_machine_ops machine_ops = {
 	.adapter_interruption = pci_adapter_interruption,
 	.set_interruption_mode = pci_set_interruption_mode,
@@ -310,6 +315,7 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 			.base = machine->memory.base,
 			.size = machine->memory.size,
 			.written = pci_memory_written,
+			.storage_key = pci_storage_key,
 			.opaque = machine,
 		},
 		.vcpu = &vcpu_ops,

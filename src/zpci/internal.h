@@ -77,6 +77,7 @@ enum pci_event_code {
 	PEC_OUT_OF_RANGE = 0x0002,
 	PEC_TRANSLATION_PROTECTION = 0x0004,
 	PEC_ADDRESSING = 0x0005,
+	PEC_KEY = 0x0006,
 	PEC_INVALID_TABLE_ENTRY = 0x0007,
 	PEC_TABLE_LENGTH = 0x0008,
 	PEC_TABLE_TYPE = 0x0009,
@@ -323,6 +324,41 @@ int ioat_check(const struct zpci_function *f, const struct ioat *ioat);
 /* A PCI event code, or 0 with the answer. */
 int ioat_walk(const struct dma_memory *memory, uint64_t iota, uint64_t iova,
 	      struct dma_translation *translation);
+
+/* DMA addresses that have no translation, or go to absolute ones one after the other. */
+struct ioat_run {
+	uint64_t first, last;
+	uint64_t absolute; /* of `first`, if valid */
+	bool valid, writable;
+};
+
+/*
+ * A walk of a range of DMA addresses. Set `budget` to the number of table entries
+ * that it may fetch. To go on later, begin a new one at `next`, since a cursor
+ * remembers entries.
+ */
+struct ioat_cursor {
+	const struct dma_memory *memory;
+	uint64_t iota;
+	uint64_t next, last; /* still to be looked at; whole pages */
+	unsigned budget;
+	bool ended;
+	/* The page table that `next` is in, so that its way down is not repeated. */
+	bool in_table, writable;
+	uint64_t origin;
+	/* What was found at `next` and is not part of the run before it. */
+	bool has_ahead;
+	struct ioat_run ahead;
+};
+
+void ioat_cursor_init(struct ioat_cursor *cursor, const struct dma_memory *memory, uint64_t iota,
+		      uint64_t first, uint64_t last);
+/*
+ * The next run, as long as tables and budget allow. 0; -ENOENT at the end; -EAGAIN
+ * when the budget is used up; or a PCI event code, for the address in `next`.
+ */
+int ioat_cursor_next(struct ioat_cursor *cursor, struct ioat_run *run);
+
 /* How designation types are announced in CLP query function group. */
 uint8_t ioat_designation_mask(void);
 

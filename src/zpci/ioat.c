@@ -10,18 +10,29 @@
  *   2^64            2^53            2^42           2^31      2^20   bytes each
  *
  * all with 2048 entries but the page table with 256. The designation's type
- * says where a walk starts; it may also designate one frame with no table.
- * A bit of the designation says whether there is translation at all: without it,
- * and if the function allows that, an address is the guest-absolute one plus the
- * start of the function's DMA range.
+ * says where a walk starts; it may also designate one frame with no table. The
+ * bits of an address to the left of what the table (or frame) covers are not
+ * looked at: the registered range alone says which addresses are good. A bit of
+ * the designation says whether there is translation at all: without it, and if
+ * the function allows that, an address is the guest-absolute one plus the start
+ * of the function's DMA range.
  *
  * Entries are fetched once each with one access, since the guest may change
  * them meanwhile. Nothing that a guest writes here is more than a number until it
  * has been compared with the size of memory.
  *
+ * There are two ways to ask. ioat_walk() answers for one address, for functions
+ * whose addresses are translated when they are used. A cursor (ioat_cursor_next())
+ * goes through a range and answers with runs, for functions whose translations are
+ * made in the host beforehand; it takes a page table at a time, skips what an
+ * invalid upper entry leaves out, and stops when it has fetched as many entries as
+ * it was allowed to.
+ *
  * Sources: Linux, arch/s390/include/asm/pci_dma.h (layout of the designation and
  * the entries) and drivers/iommu/s390-iommu.c; QEMU, table_translate() in
- * hw/s390x/s390-pci-bus.c (which error has which code).
+ * hw/s390x/s390-pci-bus.c (which error has which code; it masks the index, too).
+ * The storage key's place in the designation is the hole between the type and the
+ * protection bit: Linux has "ZPCI_KEY", a default of 0 shifted left by 5.
  */
 #include <errno.h>
 
@@ -30,9 +41,11 @@
 /* The designation. */
 #define IOTA_TRANSLATE 0x800ull
 #define IOTA_PROTECTED 0x200ull
+#define IOTA_KEY(iota) ((iota) >> 5 & 15)
 #define IOTA_TYPE(iota) ((iota) >> 2 & 7)
 #define IOTA_FRAME_SIZE(iota) ((iota) & 3)
 #define IOTA_TABLE_ORIGIN (~0x3fffull)
+#define IOTA_PAGE_TABLE_ORIGIN (~0xfffull)
 
 enum designation_type {
 	DT_SEGMENT_TABLE = 0,
@@ -40,6 +53,8 @@ enum designation_type {
 	DT_REGION_SECOND_TABLE = 2,
 	DT_REGION_FIRST_TABLE = 3,
 	DT_PAGE_FRAME = 4,
+	DT_IO_PAGE_FRAME = 5,
+	DT_PAGE_TABLE = 7,
 };
 
 static const uint64_t frame_sizes[4] = { 4 * KIB, 1 * MIB, 2 * GIB, 0 };
@@ -68,12 +83,19 @@ static unsigned level_shift(unsigned level)
 	return SEGMENT_SHIFT + 11 * level;
 }
 
+static bool is_frame(unsigned type)
+{
+	return type == DT_PAGE_FRAME || type == DT_IO_PAGE_FRAME;
+}
+
 uint8_t ioat_designation_mask(void)
 {
 	return 0x80 >> DT_SEGMENT_TABLE | 0x80 >> DT_REGION_THIRD_TABLE |
 	       0x80 >> DT_REGION_SECOND_TABLE | 0x80 >> DT_REGION_FIRST_TABLE |
-	       0x80 >> DT_PAGE_FRAME;
+	       0x80 >> DT_PAGE_FRAME | 0x80 >> DT_IO_PAGE_FRAME | 0x80 >> DT_PAGE_TABLE;
 }
+
+/* --- the walk ----------------------------------------------------------------------- */
 
 /* False if the entry is not in memory. */
 static bool fetch_entry(const struct dma_memory *memory, uint64_t origin, uint64_t index,
@@ -89,13 +111,102 @@ static bool fetch_entry(const struct dma_memory *memory, uint64_t origin, uint64
 	return true;
 }
 
-static int walk_page_table(const struct dma_memory *memory, uint64_t origin, uint64_t iova,
-			   bool writable, struct dma_translation *t)
-{
-	uint64_t entry;
+/* Where the way down from the designation ends: above the page table, or at one. */
+enum descent_end {
+	END_INVALID,    /* at an invalid entry */
+	END_FRAME,      /* at a frame of more than a page, or at one with no table */
+	END_PAGE_TABLE, /* the page's entry is to be looked at */
+};
 
-	if (!fetch_entry(memory, origin, iova >> PAGE_TABLE_SHIFT & PAGE_INDEX_MASK, &entry) ||
-	    !entry)
+struct descent {
+	enum descent_end end;
+	uint64_t origin;  /* of the frame or the page table */
+	uint64_t size;    /* of what is invalid, of the frame, of what the table covers */
+	bool writable;
+	unsigned fetched; /* number of entries */
+};
+
+/* A PCI event code, or 0. */
+static int descend(const struct dma_memory *memory, uint64_t iota, uint64_t iova, struct descent *d)
+{
+	unsigned type = IOTA_TYPE(iota);
+
+	*d = (struct descent){
+		.end = END_PAGE_TABLE,
+		.size = 1ull << SEGMENT_SHIFT,
+		.writable = !(iota & IOTA_PROTECTED),
+	};
+	if (is_frame(type)) {
+		d->end = END_FRAME;
+		d->size = frame_sizes[IOTA_FRAME_SIZE(iota)];
+		d->origin = iota & ~(d->size - 1);
+		return 0;
+	}
+	if (type == DT_PAGE_TABLE) {
+		d->origin = iota & IOTA_PAGE_TABLE_ORIGIN;
+		return 0;
+	}
+	d->origin = iota & IOTA_TABLE_ORIGIN;
+	for (int level = type; level >= 0; level--) {
+		unsigned shift = level_shift(level);
+		uint64_t entry;
+
+		d->size = 1ull << shift;
+		d->fetched++;
+		if (!fetch_entry(memory, d->origin, iova >> shift & INDEX_MASK, &entry) || !entry)
+			return PEC_INVALID_TABLE_ENTRY;
+		if (entry & ENTRY_INVALID) {
+			d->end = END_INVALID;
+			return 0;
+		}
+		if (ENTRY_TYPE(entry) != (unsigned)level)
+			return PEC_TABLE_TYPE;
+		if (entry & ENTRY_PROTECTED)
+			d->writable = false;
+		if (level <= DT_REGION_THIRD_TABLE && entry & ENTRY_FRAME) {
+			d->end = END_FRAME;
+			d->origin = entry & ~(d->size - 1);
+			return 0;
+		}
+		if (level > 0 &&
+		    ((entry & REGION_LENGTH) != REGION_LENGTH || entry & REGION_OFFSET))
+			return PEC_TABLE_LENGTH;
+		d->origin = entry & (level > 0 ? REGION_ORIGIN : SEGMENT_ORIGIN);
+	}
+	return 0;
+}
+
+static bool fetch_page_entry(const struct dma_memory *memory, uint64_t origin, uint64_t iova,
+			     uint64_t *entry)
+{
+	return fetch_entry(memory, origin, iova >> PAGE_TABLE_SHIFT & PAGE_INDEX_MASK, entry) &&
+	       *entry;
+}
+
+int ioat_walk(const struct dma_memory *memory, uint64_t iota, uint64_t iova,
+	      struct dma_translation *t)
+{
+	struct descent d;
+	uint64_t entry;
+	int pec = descend(memory, iota, iova, &d);
+
+	if (pec)
+		return pec;
+	switch (d.end) {
+	case END_INVALID:
+		return PEC_TRANSLATION_PROTECTION;
+	case END_FRAME:
+		*t = (struct dma_translation){
+			.iova = iova & ~(d.size - 1),
+			.absolute = d.origin,
+			.size = d.size,
+			.writable = d.writable,
+		};
+		return 0;
+	default:
+		break;
+	}
+	if (!fetch_page_entry(memory, d.origin, iova, &entry))
 		return PEC_INVALID_TABLE_ENTRY;
 	if (entry & PAGE_INVALID)
 		return PEC_TRANSLATION_PROTECTION;
@@ -103,58 +214,109 @@ static int walk_page_table(const struct dma_memory *memory, uint64_t origin, uin
 		.iova = iova & PAGE_MASK,
 		.absolute = entry & PAGE_ORIGIN,
 		.size = PAGE_SIZE,
-		.writable = writable && !(entry & ENTRY_PROTECTED),
+		.writable = d.writable && !(entry & ENTRY_PROTECTED),
 	};
 	return 0;
 }
 
-static struct dma_translation frame(uint64_t iova, uint64_t designation, uint64_t size,
-				    bool writable)
+/* --- a range ------------------------------------------------------------------------ */
+
+/*
+ * What is found at `c->next`, to the end of the page, frame, or range that an
+ * invalid entry leaves out.
+ */
+static int piece(struct ioat_cursor *c, struct ioat_run *run)
 {
-	return (struct dma_translation){
-		.iova = iova & ~(size - 1),
-		.absolute = designation & ~(size - 1),
-		.size = size,
-		.writable = writable,
+	uint64_t iova = c->next, size = PAGE_SIZE, entry;
+
+	if (!c->in_table) {
+		struct descent d;
+		int pec = descend(c->memory, c->iota, iova, &d);
+
+		/* The lookup of a frame that needs no table is work as well. */
+		c->budget -= MIN(MAX(d.fetched, 1), c->budget);
+		if (pec)
+			return pec;
+		c->in_table = d.end == END_PAGE_TABLE;
+		c->origin = d.origin;
+		c->writable = d.writable;
+		if (!c->in_table) {
+			size = d.size;
+			run->valid = d.end == END_FRAME;
+			run->writable = run->valid && d.writable;
+			run->absolute = run->valid ? d.origin + (iova & (size - 1)) : 0;
+		}
+	}
+	if (c->in_table) {
+		c->budget -= MIN(1, c->budget);
+		if (!fetch_page_entry(c->memory, c->origin, iova, &entry))
+			return PEC_INVALID_TABLE_ENTRY;
+		run->valid = !(entry & PAGE_INVALID);
+		run->writable = run->valid && c->writable && !(entry & ENTRY_PROTECTED);
+		run->absolute = run->valid ? entry & PAGE_ORIGIN : 0;
+	}
+	run->first = iova;
+	run->last = MIN(iova | (size - 1), c->last);
+	return 0;
+}
+
+static bool continues(const struct ioat_run *run, const struct ioat_run *next)
+{
+	if (run->valid != next->valid || run->writable != next->writable)
+		return false;
+	return !run->valid || run->absolute + (next->first - run->first) == next->absolute;
+}
+
+void ioat_cursor_init(struct ioat_cursor *c, const struct dma_memory *memory, uint64_t iota,
+		      uint64_t first, uint64_t last)
+{
+	*c = (struct ioat_cursor){
+		.memory = memory,
+		.iota = iota,
+		.next = first & PAGE_MASK,
+		.last = last | ~PAGE_MASK,
 	};
 }
 
-int ioat_walk(const struct dma_memory *memory, uint64_t iota, uint64_t iova,
-	      struct dma_translation *t)
+int ioat_cursor_next(struct ioat_cursor *c, struct ioat_run *run)
 {
-	bool writable = !(iota & IOTA_PROTECTED);
-	uint64_t origin = iota & IOTA_TABLE_ORIGIN;
-	unsigned type = IOTA_TYPE(iota), shift;
+	bool found = false;
 
-	if (type == DT_PAGE_FRAME) {
-		*t = frame(iova, iota, frame_sizes[IOTA_FRAME_SIZE(iota)], writable);
-		return 0;
-	}
-	shift = level_shift(type) + 11;
-	if (shift < 64 && iova >> shift)
-		return PEC_OUT_OF_RANGE;
-	for (int level = type; level >= 0; level--) {
-		uint64_t entry;
+	while (!c->ended) {
+		struct ioat_run next;
+		int pec;
 
-		shift = level_shift(level);
-		if (!fetch_entry(memory, origin, iova >> shift & INDEX_MASK, &entry) || !entry)
-			return PEC_INVALID_TABLE_ENTRY;
-		if (entry & ENTRY_INVALID)
-			return PEC_TRANSLATION_PROTECTION;
-		if (ENTRY_TYPE(entry) != (unsigned)level)
-			return PEC_TABLE_TYPE;
-		if (entry & ENTRY_PROTECTED)
-			writable = false;
-		if (level <= DT_REGION_THIRD_TABLE && entry & ENTRY_FRAME) {
-			*t = frame(iova, entry, 1ull << shift, writable);
+		if (c->has_ahead) {
+			next = c->ahead;
+			c->has_ahead = false;
+		} else {
+			if (!c->budget)
+				return found ? 0 : -EAGAIN;
+			/* What is wrong is met again, and reported, when its turn comes. */
+			pec = piece(c, &next);
+			if (pec)
+				return found ? 0 : pec;
+		}
+		if (found && !continues(run, &next)) {
+			c->ahead = next;
+			c->has_ahead = true;
 			return 0;
 		}
-		if (level > 0 && ((entry & REGION_LENGTH) != REGION_LENGTH || entry & REGION_OFFSET))
-			return PEC_TABLE_LENGTH;
-		origin = entry & (level > 0 ? REGION_ORIGIN : SEGMENT_ORIGIN);
+		if (!found)
+			*run = next;
+		run->last = next.last;
+		found = true;
+		c->ended = next.last == c->last;
+		c->next = next.last + 1;
+		if (!(c->next & ((1ull << SEGMENT_SHIFT) - 1)))
+			c->in_table = false;
 	}
-	return walk_page_table(memory, origin, iova, writable, t);
+	return found ? 0 : -ENOENT;
 }
+
+#define STORAGE_KEY_FETCH_PROTECTED 0x08
+
+/* --- the translator of the function's DMA space ----------------------------------------- */
 
 /*
  * Without translation. Blocks of 2 GiB keep the cache small; the start of the DMA
@@ -182,6 +344,35 @@ static void clip(const struct ioat *ioat, uint64_t iova, struct dma_translation 
 }
 
 /*
+ * Key-controlled protection, by the key in the designation: 0 fits always, another
+ * one has to match, or else only a fetch is possible, and only if the storage key
+ * does not protect from it. Keys change without a refresh, so the answer is not
+ * kept: it is asked for again page by page.
+ */
+static int check_key(const struct zpci_function *f, unsigned key, uint64_t iova,
+		     enum dma_direction direction, struct dma_translation *t)
+{
+	const struct zpci_guest_memory *memory = &f->zpci->config.memory;
+	uint64_t page = t->absolute + ((iova & PAGE_MASK) - t->iova);
+	uint8_t storage_key;
+
+	if (!key || !memory->storage_key || !memory_contains(f->zpci, page, PAGE_SIZE))
+		return 0;
+	storage_key = memory->storage_key(memory->opaque, page);
+	if (storage_key >> 4 != key &&
+	    (direction == DMA_FROM_DEVICE || storage_key & STORAGE_KEY_FETCH_PROTECTED))
+		return PEC_KEY;
+	*t = (struct dma_translation){
+		.iova = iova & PAGE_MASK,
+		.absolute = page,
+		.size = PAGE_SIZE,
+		.writable = t->writable,
+		.once = true,
+	};
+	return 0;
+}
+
+/*
  * Called with the lock of the DMA space held. `ioat` changes only while the space
  * is closed, so it is read without the function's lock.
  */
@@ -200,9 +391,10 @@ static int translate(void *opaque, uint64_t iova, enum dma_direction direction,
 		pec = ioat_walk(&f->zpci->memory, ioat->iota, iova, t);
 	else
 		*t = direct(f, iova);
-	if (!pec)
-		clip(ioat, iova, t);
-	return pec;
+	if (pec)
+		return pec;
+	clip(ioat, iova, t);
+	return check_key(f, IOTA_KEY(ioat->iota), iova, direction, t);
 }
 
 static void fault(void *opaque, uint64_t iova, enum dma_direction direction, int reason)
@@ -233,86 +425,12 @@ int ioat_check(const struct zpci_function *f, const struct ioat *ioat)
 	case DT_REGION_THIRD_TABLE:
 	case DT_REGION_SECOND_TABLE:
 	case DT_REGION_FIRST_TABLE:
+	case DT_PAGE_TABLE:
 		return 0;
 	case DT_PAGE_FRAME:
+	case DT_IO_PAGE_FRAME:
 		return frame_sizes[IOTA_FRAME_SIZE(ioat->iota)] ? 0 : -EINVAL;
 	default:
 		return -EINVAL;
 	}
-}
-
-/* --- REFRESH PCI TRANSLATIONS ------------------------------------------------------- */
-
-/*
- * How long the instruction waits for DMA in flight before it tells the program to
- * try again. The vCPU takes no interruption meanwhile.
- */
-#define REFRESH_WAIT_US 200
-
-static struct outcome refresh(struct zpci_function *f, uint64_t start, uint64_t length)
-{
-	enum function_state state;
-	struct ioat ioat;
-	uint64_t last;
-
-	pthread_mutex_lock(&f->lock);
-	state = f->state;
-	ioat = f->ioat;
-	pthread_mutex_unlock(&f->lock);
-	switch (state) {
-	case FUNCTION_ENABLED:
-	case FUNCTION_BLOCKED:
-		break;
-	case FUNCTION_ERROR:
-		return outcome_status(STATUS_ERROR_RECOVERY);
-	default:
-		return outcome_cc(CC_INVALID_HANDLE);
-	}
-	if (!ioat.registered) {
-		function_fail(f, PEC_INVALID_ADDRESS_SPACE, start);
-		return outcome_status(STATUS_FUNCTION_IN_ERROR);
-	}
-	if (!length)
-		return outcome_cc(0);
-	last = length - 1 > UINT64_MAX - start ? UINT64_MAX : start + (length - 1);
-	if (last < ioat.pba || start > ioat.pal) {
-		function_fail(f, PEC_OUT_OF_RANGE, start);
-		return outcome_status(STATUS_FUNCTION_IN_ERROR);
-	}
-	/*
-	 * Translations are made when they are used, so there is nothing to walk:
-	 * it is enough to forget, and to wait for who still uses what was.
-	 */
-	if (dma_space_invalidate(f->dma, start, last - start + 1, REFRESH_WAIT_US))
-		return outcome_cc(2);
-	measurement_count(f, FMB_REFRESHES, COUNTER_LANE_SHARED);
-	return outcome_cc(0);
-}
-
-static struct outcome rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
-{
-	struct zpci_function *f;
-	struct outcome outcome;
-
-	if (insn_problem_state(zpci, vcpu))
-		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
-	if (r2 & 1)
-		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	f = function_enter(zpci, insn_gr(zpci, vcpu, r1) >> 32);
-	if (!f)
-		return outcome_cc(CC_INVALID_HANDLE);
-	outcome = refresh(f, insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 + 1));
-	function_leave(f);
-	return outcome;
-}
-
-int zpci_insn_rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
-{
-	struct outcome outcome = rpcit(zpci, vcpu, r1, r2);
-
-	TRACE_INSN(zpci, "zpci_rpcit", outcome, "fh=%08llx address=%#llx length=%#llx",
-		   (unsigned long long)insn_gr(zpci, vcpu, r1) >> 32,
-		   (unsigned long long)insn_gr(zpci, vcpu, r2 & ~1u),
-		   (unsigned long long)insn_gr(zpci, vcpu, r2 | 1));
-	return insn_finish(zpci, vcpu, outcome, r1);
 }

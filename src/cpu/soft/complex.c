@@ -106,6 +106,13 @@ struct vcpu *cpu_complex_vcpu(struct cpu_complex *x, unsigned int index)
 	return index < x->count ? x->vcpus[index] : NULL;
 }
 
+uint8_t cpu_complex_storage_key(struct cpu_complex *x, uint64_t absolute)
+{
+	if (absolute >= x->size)
+		return 0;
+	return __atomic_load_n(&x->storage_keys[absolute >> PAGE_SHIFT], __ATOMIC_RELAXED);
+}
+
 unsigned int cpu_complex_count(struct cpu_complex *x)
 {
 	return x->count;

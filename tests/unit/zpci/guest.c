@@ -152,6 +152,12 @@ static void written(void *opaque, uint64_t absolute, uint64_t length)
 	pthread_mutex_unlock(&g->lock);
 }
 
+static uint8_t storage_key(void *opaque, uint64_t absolute)
+{
+	assert_true(absolute < GUEST_MEMORY);
+	return ((struct guest *)opaque)->storage_key;
+}
+
 /* --- the device ---------------------------------------------------------------------- */
 
 static uint64_t bar_read(void *opaque, unsigned bar, uint64_t offset, unsigned size)
@@ -245,7 +251,8 @@ struct guest *guest_new(void)
 	g->memory = aligned_alloc(4096, GUEST_MEMORY);
 	assert_non_null(g->memory);
 	memset(g->memory, 0, GUEST_MEMORY);
-	config.memory = (struct zpci_guest_memory){ g->memory, GUEST_MEMORY, written, g };
+	config.memory = (struct zpci_guest_memory){ g->memory, GUEST_MEMORY, written, g,
+						    storage_key };
 	g->zpci = zpci_create(&config);
 	assert_non_null(g->zpci);
 	guest_clear(g);

@@ -59,6 +59,7 @@ struct guest {
 	bool access_exception;
 	bool problem_state;
 	uint64_t inaccessible;
+	uint8_t storage_key; /* of every page */
 
 	unsigned interruptions[8]; /* by interruption subclass */
 	unsigned modes[8];         /* last SIC mode, 99: none */

@@ -71,14 +71,31 @@ static void walk_starts_at_the_level_that_the_designation_says(void **state)
 	assert_int_equal(t.iova, first & ~0xfffull);
 }
 
-static void address_that_the_table_does_not_cover_is_out_of_range(void **state)
+static void bits_to_the_left_of_what_the_table_covers_are_ignored(void **state)
 {
 	struct dma_memory *m = *state;
 	struct dma_translation t;
 
 	put_three_levels(m);
-	assert_int_equal(ioat_walk(m, TABLE | 0x804, 1ull << 42 | iova, &t), PEC_OUT_OF_RANGE);
-	assert_int_equal(ioat_walk(m, NEXT | 0x800, iova, &t), PEC_OUT_OF_RANGE);
+	assert_int_equal(ioat_walk(m, TABLE | 0x804, 1ull << 42 | iova, &t), 0);
+	assert_int_equal(t.absolute, 0x42000);
+	assert_int_equal(t.iova, (1ull << 42 | iova) & ~0xfffull);
+	assert_int_equal(ioat_walk(m, NEXT | 0x800, iova, &t), 0);
+	assert_int_equal(t.absolute, 0x42000);
+}
+
+static void page_table_can_be_designated_without_one_above(void **state)
+{
+	struct dma_memory *m = *state;
+	struct dma_translation t;
+
+	put(m, PAGES, 9, 0x42200);
+	assert_int_equal(ioat_walk(m, PAGES | 0x81c, iova, &t), 0);
+	assert_int_equal(t.absolute, 0x42000);
+	assert_int_equal(t.size, 4096);
+	assert_false(t.writable);
+	put(m, PAGES, 9, 0x42400);
+	assert_int_equal(ioat_walk(m, PAGES | 0x81c, iova, &t), PEC_TRANSLATION_PROTECTION);
 }
 
 static void invalid_entry_at_any_level_has_no_translation(void **state)
@@ -176,6 +193,10 @@ static void designation_of_a_frame_needs_no_table(void **state)
 	assert_int_equal(ioat_walk(*state, 0x300000 | 0x811, iova, &t), 0);
 	assert_int_equal(t.absolute, 0x300000);
 	assert_int_equal(t.size, MIB);
+	assert_int_equal(ioat_walk(*state, 0x80000000 | 0xa16, iova, &t), 0);
+	assert_int_equal(t.absolute, 0x80000000);
+	assert_int_equal(t.size, 2 * GIB);
+	assert_false(t.writable);
 }
 
 static void table_outside_memory_is_an_invalid_table_entry(void **state)
@@ -190,6 +211,159 @@ static void table_outside_memory_is_an_invalid_table_entry(void **state)
 	put_three_levels(m);
 	put(m, NEXT, 7, MEMORY_SIZE);
 	assert_int_equal(ioat_walk(m, TABLE | 0x804, iova, &t), PEC_INVALID_TABLE_ENTRY);
+}
+
+/* --- a range ------------------------------------------------------------------------- */
+
+/* With the whole budget, and the end of the range as run. */
+static void expect_run(struct ioat_cursor *c, uint64_t first, uint64_t last, uint64_t absolute,
+		       bool writable)
+{
+	struct ioat_run run = { 0 };
+
+	assert_int_equal(ioat_cursor_next(c, &run), 0);
+	assert_int_equal(run.first, first);
+	assert_int_equal(run.last, last);
+	assert_true(run.valid);
+	assert_int_equal(run.absolute, absolute);
+	assert_int_equal(run.writable, writable);
+}
+
+static void expect_gap(struct ioat_cursor *c, uint64_t first, uint64_t last)
+{
+	struct ioat_run run = { 0 };
+
+	assert_int_equal(ioat_cursor_next(c, &run), 0);
+	assert_int_equal(run.first, first);
+	assert_int_equal(run.last, last);
+	assert_false(run.valid);
+}
+
+static void put_invalid_tables(struct dma_memory *m)
+{
+	for (unsigned i = 0; i < 2048; i++) {
+		put(m, TABLE, i, 0x20);
+		put(m, NEXT, i, 0x20);
+	}
+	for (unsigned i = 0; i < 256; i++)
+		put(m, PAGES, i, 0x400);
+}
+
+#define SEGMENT (5ull << 31 | 7ull << 20)
+
+static void range_is_walked_in_runs(void **state)
+{
+	struct dma_memory *m = *state;
+	struct ioat_cursor c;
+	struct ioat_run run;
+
+	put_invalid_tables(m);
+	put_three_levels(m);
+	put(m, PAGES, 10, 0x43000); /* goes on */
+	put(m, PAGES, 11, 0x44200); /* goes on, but protected */
+	put(m, PAGES, 255, 0x50000);
+	put(m, NEXT, 8, 0x100400); /* a frame of 1 MiB */
+	ioat_cursor_init(&c, m, TABLE | 0x804, 0, (1ull << 42) - 1);
+	c.budget = 7000;
+	expect_gap(&c, 0, SEGMENT + 0x8fff);
+	expect_run(&c, SEGMENT + 0x9000, SEGMENT + 0xafff, 0x42000, true);
+	expect_run(&c, SEGMENT + 0xb000, SEGMENT + 0xbfff, 0x44000, false);
+	expect_gap(&c, SEGMENT + 0xc000, SEGMENT + 0xfefff);
+	expect_run(&c, SEGMENT + 0xff000, SEGMENT + 0xfffff, 0x50000, true);
+	expect_run(&c, SEGMENT + 0x100000, SEGMENT + 0x1fffff, 0x100000, true);
+	expect_gap(&c, SEGMENT + 0x200000, (1ull << 42) - 1);
+	assert_int_equal(ioat_cursor_next(&c, &run), -ENOENT);
+	/* Those of the table, those of one region with the way down to them, its pages. */
+	assert_true(7000 - c.budget < 2048 + 2 * 2048 + 256 + 4);
+}
+
+static void runs_join_across_page_tables(void **state)
+{
+	struct dma_memory *m = *state;
+	struct ioat_cursor c;
+
+	put_invalid_tables(m);
+	put(m, TABLE, 5, NEXT | 0x7);
+	put(m, NEXT, 7, PAGES);
+	put(m, NEXT, 8, PAGES + 0x800);
+	for (unsigned i = 0; i < 512; i++)
+		put(m, PAGES, i, 0x100000 + i * 0x1000);
+	ioat_cursor_init(&c, m, TABLE | 0x804, SEGMENT + 0x3000, SEGMENT + 0x1fffff);
+	c.budget = 1000;
+	expect_run(&c, SEGMENT + 0x3000, SEGMENT + 0x1fffff, 0x103000, true);
+}
+
+static void walk_of_a_range_stops_at_its_budget_and_goes_on(void **state)
+{
+	struct dma_memory *m = *state;
+	struct ioat_cursor c;
+	struct ioat_run run;
+	uint64_t next = 0;
+	unsigned pages = 0, attempts = 0;
+	int rc = 0;
+
+	put_invalid_tables(m);
+	/* Every segment has the same page table: 2^19 pages from 3 * 16 KiB. */
+	for (unsigned i = 0; i < 2048; i++)
+		put(m, NEXT, i, PAGES);
+	for (unsigned i = 0; i < 256; i++)
+		put(m, PAGES, i, 0x10000 + i % 2 * 0x8000);
+	while (rc != -ENOENT) {
+		ioat_cursor_init(&c, m, NEXT | 0x800, next, (1ull << 31) - 1);
+		c.budget = 1000;
+		while (!(rc = ioat_cursor_next(&c, &run)))
+			pages += (run.last - run.first + 1) >> 12;
+		assert_true(rc == -EAGAIN || rc == -ENOENT);
+		next = c.next;
+		attempts++;
+		assert_true(attempts < 1000);
+	}
+	assert_int_equal(pages, 2048 * 256);
+	assert_true(attempts > 500);
+}
+
+static void frames_without_a_table_use_up_the_budget_too(void **state)
+{
+	struct ioat_cursor c;
+	struct ioat_run run;
+	int rc;
+
+	ioat_cursor_init(&c, *state, 0x7000 | 0x810, 0, UINT64_MAX);
+	c.budget = 1000;
+	while (!(rc = ioat_cursor_next(&c, &run)))
+		assert_int_equal(run.last - run.first, 0xfff);
+	assert_int_equal(rc, -EAGAIN);
+	assert_true(c.next <= 1000 * 0x1000);
+}
+
+static void walk_of_a_range_reports_what_is_wrong_where_it_is(void **state)
+{
+	struct dma_memory *m = *state;
+	struct ioat_cursor c;
+	struct ioat_run run;
+
+	put_invalid_tables(m);
+	put_three_levels(m);
+	put(m, PAGES, 12, 0);
+	ioat_cursor_init(&c, m, TABLE | 0x804, SEGMENT + 0x9000, SEGMENT + 0xfffff);
+	c.budget = 1000;
+	expect_run(&c, SEGMENT + 0x9000, SEGMENT + 0x9fff, 0x42000, true);
+	expect_gap(&c, SEGMENT + 0xa000, SEGMENT + 0xbfff);
+	assert_int_equal(ioat_cursor_next(&c, &run), PEC_INVALID_TABLE_ENTRY);
+	assert_int_equal(c.next, SEGMENT + 0xc000);
+}
+
+static void range_may_end_with_the_address_space(void **state)
+{
+	struct dma_memory *m = *state;
+	struct ioat_cursor c;
+	struct ioat_run run;
+
+	put_invalid_tables(m);
+	ioat_cursor_init(&c, m, TABLE | 0x80c, 0, UINT64_MAX);
+	c.budget = 10000;
+	expect_gap(&c, 0, UINT64_MAX);
+	assert_int_equal(ioat_cursor_next(&c, &run), -ENOENT);
 }
 
 /* --- registration --------------------------------------------------------------------- */
@@ -257,10 +431,9 @@ static void registration_checks_range_and_designation(void **state)
 		{ SDMA - 0x1000, SDMA + GIB, TABLES_AT | 0x804 },
 		{ SDMA, 0x0200000000000000, TABLES_AT | 0x804 },
 		{ SDMA + GIB, SDMA, TABLES_AT | 0x804 },
-		{ SDMA, SDMA + GIB, TABLES_AT | 0x814 }, /* types 5, 6, 7 */
-		{ SDMA, SDMA + GIB, TABLES_AT | 0x818 },
-		{ SDMA, SDMA + GIB, TABLES_AT | 0x81c },
+		{ SDMA, SDMA + GIB, TABLES_AT | 0x818 }, /* type 6 */
 		{ SDMA, SDMA + GIB, TABLES_AT | 0x813 }, /* no such frame size */
+		{ SDMA, SDMA + GIB, TABLES_AT | 0x817 },
 		{ SDMA, SDMA + GIB, 0 },                 /* without translation */
 	};
 
@@ -289,6 +462,34 @@ static void address_outside_the_registered_range_is_an_error(void **state)
 	assert_int_equal(dma_read(space(g), SDMA + 4 * GIB, &byte, 1), -EFAULT);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), PEC_OUT_OF_RANGE);
+}
+
+static void key_in_the_designation_is_compared_with_storage_keys(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	char byte = 0;
+
+	guest_enable(g);
+	guest_register_translation(g);
+	guest_map(g, SDMA, 0x9000, true);
+	g->storage_key = 0x38; /* key 3, fetch-protected */
+	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), 0); /* by key 0 */
+	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | 0x804 | 3 << 5);
+	guest_mpcifc(g, 6);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	g->storage_key = 0x40; /* another key; no refresh is needed */
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), PEC_KEY);
+	guest_mpcifc(g, 7);
+	g->storage_key = 0x48;
+	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), PEC_KEY);
 }
 
 /* --- direct mapping ------------------------------------------------------------------------ */
@@ -583,7 +784,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WALK(walk_of_three_levels_finds_the_page),
 		WALK(walk_starts_at_the_level_that_the_designation_says),
-		WALK(address_that_the_table_does_not_cover_is_out_of_range),
+		WALK(bits_to_the_left_of_what_the_table_covers_are_ignored),
+		WALK(page_table_can_be_designated_without_one_above),
 		WALK(invalid_entry_at_any_level_has_no_translation),
 		WALK(entry_of_zeros_is_an_invalid_table_entry),
 		WALK(protection_at_any_level_counts),
@@ -591,10 +793,17 @@ int main(void)
 		WALK(segment_and_region_third_entries_can_designate_frames),
 		WALK(designation_of_a_frame_needs_no_table),
 		WALK(table_outside_memory_is_an_invalid_table_entry),
+		WALK(range_is_walked_in_runs),
+		WALK(runs_join_across_page_tables),
+		WALK(walk_of_a_range_stops_at_its_budget_and_goes_on),
+		WALK(frames_without_a_table_use_up_the_budget_too),
+		WALK(walk_of_a_range_reports_what_is_wrong_where_it_is),
+		WALK(range_may_end_with_the_address_space),
 		TEST(dma_goes_where_the_tables_say),
 		TEST(translation_registers_once_and_deregisters_once),
 		TEST(registration_checks_range_and_designation),
 		TEST(address_outside_the_registered_range_is_an_error),
+		TEST(key_in_the_designation_is_compared_with_storage_keys),
 		cmocka_unit_test(function_without_translation_sees_memory_at_sdma),
 		cmocka_unit_test(guest_switches_between_translation_and_none),
 		cmocka_unit_test(direct_mapping_is_refused_where_the_aperture_is_too_small),
