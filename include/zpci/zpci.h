@@ -80,14 +80,15 @@ struct zpci_vcpu_ops {
 			 uint64_t *absolute);
 	/*
 	 * A number from 0 on that no two vCPUs share. May be NULL; with it, and
-	 * below ZPCI_FAST_VCPUS, loads and stores are cheaper.
+	 * below ZPCI_FAST_VCPUS, loads and stores are cheaper. Directed delivery
+	 * takes it for the CPU address, and is not there without it.
 	 */
 	unsigned (*index)(void *vcpu);
 };
 
 #define ZPCI_FAST_VCPUS 64
 
-/* Operation controls of SIC that zpci_machine_ops.set_interruption_mode is given. */
+/* What SIC sets for an interruption subclass, floating or of one vCPU. */
 enum zpci_interruption_mode {
 	ZPCI_INTERRUPTION_ALL = 0,    /* every adapter interruption is presented */
 	ZPCI_INTERRUPTION_SINGLE = 1, /* after the next one, none until the mode is set again */
@@ -109,6 +110,15 @@ struct zpci_machine_ops {
 	 */
 	void (*set_interruption_mode)(void *opaque, unsigned isc,
 				      enum zpci_interruption_mode mode);
+	/*
+	 * The same two for one vCPU, by its CPU address: an adapter interruption
+	 * that is directed to it, and the mode of these. False: this vCPU cannot
+	 * take it (there is none, or it is stopped); it is then presented
+	 * floating. NULL: no directed delivery, whatever struct zpci_config says.
+	 */
+	bool (*directed_interruption)(void *opaque, unsigned cpu, unsigned isc);
+	void (*set_directed_mode)(void *opaque, unsigned cpu, unsigned isc,
+				  enum zpci_interruption_mode mode);
 	/*
 	 * An event can be fetched with zpci_next_event(): the channel subsystem
 	 * makes a channel report (a machine check) of it. Called when the first
@@ -155,6 +165,11 @@ struct zpci_config {
 	void *opaque;                           /* for the machine's functions */
 	/* Announce that user-defined identifiers are unique, and see to it. */
 	bool uid_checking;
+	/*
+	 * Interruptions can be directed to a vCPU. The guest is told by SCLP
+	 * (read SCP information, byte 135), which is the embedder's.
+	 */
+	bool directed_interruptions;
 };
 
 /* NULL when out of memory. */
@@ -260,6 +275,18 @@ int zpci_insn_rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
 /* SET INTERRUPTION CONTROLS, RSY: R1, R3, D2(B2). */
 int zpci_insn_sic(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3, uint64_t address,
 		  unsigned ar);
+
+/* --- directed delivery ---------------------------------------------------------- */
+
+/* CPU addresses below this can have interruptions directed to them. */
+#define ZPCI_DIRECTED_CPUS 512
+
+/*
+ * The vCPU with this address has stopped and will not take the directed
+ * interruption that was pending for it, or that suppression may have kept back:
+ * present it floating. Any thread, also a vCPU's; not from within a callback.
+ */
+void zpci_directed_fallback(struct zpci *zpci, unsigned cpu);
 
 /* --- service processor and channel subsystem ---------------------------------- */
 

@@ -20,8 +20,9 @@ struct fib {
 	be64 pba;
 	be64 pal;
 	be64 iota;
-	be32 interruption; /* ISC, NOI, offsets, summary */
-	be32 reserved3;
+	be32 interruption; /* ISC, NOI, offsets, summary; in format 1 the NOI alone */
+	be16 dibvo; /* format 1, with 0 from here to fmb_address */
+	be16 reserved3;
 	be64 aibv;
 	be64 aisb;
 	be64 fmb_address;
@@ -30,6 +31,10 @@ struct fib {
 };
 
 static_assert(sizeof(struct fib) == 80, "layout of a FIB");
+
+/* How interruptions are described: floating, directed. */
+#define FORMAT_FLOATING 0
+#define FORMAT_DIRECTED 1
 
 /* Function controls, as stored. */
 #define FIB_ENABLED 0x80
@@ -47,6 +52,8 @@ enum operation {
 	OPERATION_RESET_ERROR = 7,
 	OPERATION_RESET_BLOCK = 9,
 	OPERATION_SET_MEASUREMENT = 10,
+	OPERATION_REGISTER_DIRECTED = 16,
+	OPERATION_DEREGISTER_DIRECTED = 17,
 };
 
 /* What both instructions take from their first operand. */
@@ -82,10 +89,30 @@ static struct interrupt_route route_of(const struct fib *fib)
 	};
 }
 
+static struct interrupt_route directed_route_of(const struct fib *fib)
+{
+	return (struct interrupt_route){
+		.registered = true,
+		.directed = true,
+		.noi = be32_get(fib->interruption) >> 16 & 0xfff,
+		.dibvo = be16_get(fib->dibvo),
+	};
+}
+
 static uint32_t route_word(const struct interrupt_route *route)
 {
+	if (route->directed)
+		return (uint32_t)route->noi << 16;
 	return (uint32_t)route->isc << 28 | (uint32_t)route->noi << 16 |
 	       (uint32_t)route->aibvo << 8 | (uint32_t)route->summary << 7 | route->aisbo;
+}
+
+/* No message is being delivered by the route before when this returns. */
+static void change_route(struct zpci_function *f, const struct interrupt_route *route)
+{
+	pthread_mutex_lock(&f->lock);
+	f->route = *route;
+	pthread_mutex_unlock(&f->lock);
 }
 
 static struct outcome register_interruptions(struct zpci_function *f, const struct fib *fib)
@@ -98,19 +125,28 @@ static struct outcome register_interruptions(struct zpci_function *f, const stru
 		return outcome_program(ZPCI_PGM_OPERAND);
 	if (!interrupt_route_valid(f, &route))
 		return outcome_status(STATUS_RESOURCES_NOT_AVAILABLE);
-	pthread_mutex_lock(&f->lock);
-	f->route = route;
-	pthread_mutex_unlock(&f->lock);
+	change_route(f, &route);
 	return outcome_cc(0);
 }
 
-static struct outcome deregister_interruptions(struct zpci_function *f)
+static struct outcome register_directed(struct zpci_function *f, const struct fib *fib)
 {
-	if (!f->route.registered)
+	struct interrupt_route route = directed_route_of(fib);
+
+	if (f->route.registered)
 		return outcome_status(STATUS_SEQUENCE);
-	pthread_mutex_lock(&f->lock);
-	f->route = (struct interrupt_route){ 0 };
-	pthread_mutex_unlock(&f->lock);
+	if (route.noi > f->config.interrupts || !interrupt_directed_valid(&route))
+		return outcome_program(ZPCI_PGM_OPERAND);
+	change_route(f, &route);
+	return outcome_cc(0);
+}
+
+/* Of the one kind or the other. */
+static struct outcome deregister_interruptions(struct zpci_function *f, bool directed)
+{
+	if (!f->route.registered || f->route.directed != directed)
+		return outcome_status(STATUS_SEQUENCE);
+	change_route(f, &(struct interrupt_route){ 0 });
 	return outcome_cc(0);
 }
 
@@ -209,7 +245,11 @@ static struct outcome modify(struct zpci_function *f, const struct request *requ
 	case OPERATION_REGISTER_INTERRUPTIONS:
 		return register_interruptions(f, fib);
 	case OPERATION_DEREGISTER_INTERRUPTIONS:
-		return deregister_interruptions(f);
+		return deregister_interruptions(f, false);
+	case OPERATION_REGISTER_DIRECTED:
+		return register_directed(f, fib);
+	case OPERATION_DEREGISTER_DIRECTED:
+		return deregister_interruptions(f, true);
 	case OPERATION_REGISTER_TRANSLATION:
 	case OPERATION_DEREGISTER_TRANSLATION:
 	case OPERATION_REREGISTER_TRANSLATION:
@@ -222,6 +262,14 @@ static struct outcome modify(struct zpci_function *f, const struct request *requ
 	default:
 		return outcome_program(ZPCI_PGM_OPERAND);
 	}
+}
+
+/* Directed delivery has its own format, and its operations are not there without it. */
+static bool format_valid(const struct zpci *zpci, unsigned operation, unsigned format)
+{
+	if (operation == OPERATION_REGISTER_DIRECTED || operation == OPERATION_DEREGISTER_DIRECTED)
+		return zpci->directed.available && format == FORMAT_DIRECTED;
+	return format == FORMAT_FLOATING;
 }
 
 static struct outcome mpcifc_function(struct zpci_function *f, void *vcpu,
@@ -240,7 +288,7 @@ static struct outcome mpcifc_function(struct zpci_function *f, void *vcpu,
 	}
 	if (f->zpci->config.vcpu->read(vcpu, address, ar, &fib, sizeof(fib)))
 		return outcome_access();
-	if (fib.format != 0)
+	if (!format_valid(f->zpci, request->operation, fib.format))
 		return outcome_program(ZPCI_PGM_OPERAND);
 	pthread_mutex_lock(&f->control);
 	/* It may have been disabled, or taken away, while we were waiting. */
@@ -297,7 +345,9 @@ static void describe(const struct zpci_function *f, struct fib *fib)
 	be64_set(&fib->pba, f->ioat.pba);
 	be64_set(&fib->pal, f->ioat.pal);
 	be64_set(&fib->iota, f->ioat.iota);
+	fib->format = f->route.directed ? FORMAT_DIRECTED : FORMAT_FLOATING;
 	be32_set(&fib->interruption, route_word(&f->route));
+	be16_set(&fib->dibvo, f->route.dibvo);
 	be64_set(&fib->aibv, f->route.aibv);
 	be64_set(&fib->aisb, f->route.aisb);
 	be64_set(&fib->fmb_address, f->measurement.address);

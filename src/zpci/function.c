@@ -498,6 +498,7 @@ void zpci_reset(struct zpci *zpci)
 		pthread_mutex_unlock(&f->control);
 		function_leave(f);
 	}
+	interrupt_reset(zpci);
 	event_drop_all(zpci);
 }
 

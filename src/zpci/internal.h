@@ -44,6 +44,7 @@
 #define MSI_ADDRESS 0xfe00000000000000ull
 /* Bits of the address of a message that name a CPU, for directed delivery. */
 #define MSI_ADDRESS_CPU 0xffff00ull
+#define MSI_ADDRESS_CPU_SHIFT 8
 
 /*
  * States of a function, as Linux and QEMU name them. Error: loads, stores, DMA
@@ -101,15 +102,35 @@ struct ioat {
 	uint64_t iota;     /* designation of the table */
 };
 
-/* Where the messages of a function go, as registered by MPCIFC. */
+/*
+ * Where the messages of a function go, as registered by MPCIFC: floating, with
+ * indicators of its own, or directed, with bits in the vector of each CPU.
+ */
 struct interrupt_route {
 	bool registered;
+	bool directed;
+	uint16_t noi; /* number of vectors */
+	/* Floating. */
 	bool summary;      /* there is a summary bit */
 	uint8_t isc;
 	uint8_t aibvo;     /* offset of the first vector's bit, 0 to 63 */
 	uint8_t aisbo;
-	uint16_t noi;      /* number of vectors */
 	uint64_t aibv, aisb; /* guest-absolute addresses */
+	/* Directed: the first vector's bit. */
+	uint16_t dibvo;
+};
+
+/*
+ * What SIC registers for directed delivery. Messages are delivered meanwhile,
+ * without a lock, so each is one atomic word. A vector has been found to lie in
+ * memory when it was registered; the summary bits, which consist of two words,
+ * are looked at again when they are used.
+ */
+struct directed {
+	bool available;
+	_Atomic uint64_t summary; /* guest-absolute, a doubleword */
+	_Atomic uint32_t control; /* number of CPUs, and the subclass; 0: not registered */
+	_Atomic uint64_t vectors[ZPCI_DIRECTED_CPUS]; /* guest-absolute; 0: none */
 };
 
 enum { FMB_LOADS, FMB_STORES, FMB_STORE_BLOCKS, FMB_REFRESHES, FMB_COUNTERS };
@@ -189,6 +210,7 @@ struct zpci {
 	uint16_t next_generation[ZPCI_FUNCTIONS_MAX];
 	struct function_group groups[GROUPS];
 	struct event_queue events;
+	struct directed directed;
 	bool has_membarrier;
 	struct hazard hazards[ZPCI_FAST_VCPUS];
 };
@@ -363,8 +385,11 @@ int ioat_cursor_next(struct ioat_cursor *cursor, struct ioat_run *run);
 uint8_t ioat_designation_mask(void);
 
 extern const struct pci_msi_ops interrupt_msi_ops;
-/* The indicators lie in memory and the numbers are within the group's. */
+/* The indicators of a floating route lie in memory. */
 bool interrupt_route_valid(const struct zpci_function *f, const struct interrupt_route *route);
+/* A directed route lies within the vectors of CPUs. */
+bool interrupt_directed_valid(const struct interrupt_route *route);
+void interrupt_reset(struct zpci *zpci);
 
 void event_error(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
 void event_availability(struct zpci_function *f, enum pci_event_code pec, uint32_t fh);

@@ -23,6 +23,9 @@ struct zpci *zpci_create(const struct zpci_config *config)
 	zpci->has_membarrier =
 		!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	zpci->config = *config;
+	zpci->directed.available = config->directed_interruptions && config->vcpu->index &&
+				   config->machine->directed_interruption &&
+				   config->machine->set_directed_mode;
 	zpci->memory = (struct dma_memory){
 		.base = config->memory.base,
 		.size = config->memory.size,
@@ -34,8 +37,23 @@ struct zpci *zpci_create(const struct zpci_config *config)
 	return zpci;
 }
 
-/* For the time of destruction, when nobody is there to be told. */
-static const struct zpci_machine_ops nobody;
+/*
+ * For the time of destruction, when nobody is there to be told. Until a function is
+ * unplugged, its device may still complete something and send its message.
+ */
+static void ignore_interruption(void *opaque, unsigned isc)
+{
+}
+
+static bool ignore_directed(void *opaque, unsigned cpu, unsigned isc)
+{
+	return true;
+}
+
+static const struct zpci_machine_ops nobody = {
+	.adapter_interruption = ignore_interruption,
+	.directed_interruption = ignore_directed,
+};
 
 void zpci_destroy(struct zpci *zpci)
 {

@@ -107,6 +107,26 @@ static void set_interruption_mode(void *opaque, unsigned isc, enum zpci_interrup
 	((struct guest *)opaque)->modes[isc] = mode;
 }
 
+static bool directed_interruption(void *opaque, unsigned cpu, unsigned isc)
+{
+	struct guest *g = opaque;
+
+	if (cpu >= ARRAY_SIZE(g->directed) || g->stopped[cpu])
+		return false;
+	__atomic_store_n(&g->directed_isc, isc, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&g->directed[cpu], 1, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+static void set_directed_mode(void *opaque, unsigned cpu, unsigned isc,
+			      enum zpci_interruption_mode mode)
+{
+	struct guest *g = opaque;
+
+	assert_in_range(cpu, 0, ARRAY_SIZE(g->directed) - 1);
+	g->directed_modes[cpu][isc] = mode;
+}
+
 static void event_pending(void *opaque)
 {
 	((struct guest *)opaque)->event_calls++;
@@ -135,6 +155,8 @@ static void trace(void *opaque, const char *event, const char *text)
 static const struct zpci_machine_ops machine_ops = {
 	.adapter_interruption = adapter_interruption,
 	.set_interruption_mode = set_interruption_mode,
+	.directed_interruption = directed_interruption,
+	.set_directed_mode = set_directed_mode,
 	.event_pending = event_pending,
 	.deconfigured = deconfigured,
 	.tod = tod,
@@ -236,7 +258,7 @@ struct pci_function *device_function(struct device *device)
 
 /* --- the whole -------------------------------------------------------------------------- */
 
-struct guest *guest_new(void)
+static struct guest *new_guest(bool directed)
 {
 	struct guest *g = calloc(1, sizeof(*g));
 	struct zpci_config config = {
@@ -244,6 +266,7 @@ struct guest *guest_new(void)
 		.machine = &machine_ops,
 		.opaque = g,
 		.uid_checking = true,
+		.directed_interruptions = directed,
 	};
 
 	assert_non_null(g);
@@ -257,6 +280,16 @@ struct guest *guest_new(void)
 	assert_non_null(g->zpci);
 	guest_clear(g);
 	return g;
+}
+
+struct guest *guest_new(void)
+{
+	return new_guest(true);
+}
+
+struct guest *guest_new_without_directed(void)
+{
+	return new_guest(false);
 }
 
 static uint32_t find_handle(struct guest *g);
@@ -307,6 +340,10 @@ void guest_clear(struct guest *g)
 	memset(g->interruptions, 0, sizeof(g->interruptions));
 	for (unsigned i = 0; i < 8; i++)
 		g->modes[i] = 99;
+	memset(g->directed, 0, sizeof(g->directed));
+	for (unsigned i = 0; i < 4; i++)
+		for (unsigned j = 0; j < 8; j++)
+			g->directed_modes[i][j] = 99;
 	g->event_calls = 0;
 	g->written_calls = 0;
 }
@@ -435,6 +472,41 @@ void guest_register_interruptions(struct guest *g, unsigned isc, unsigned noi)
 	store_be64(fib + 48, AIBV_AT);
 	store_be64(fib + 56, AISB_AT);
 	assert_int_equal(guest_mpcifc(g, 2), 0);
+	assert_int_equal(g->cc, 0);
+	guest_clear(g);
+}
+
+int guest_sic(struct guest *g, unsigned operation, unsigned isc)
+{
+	g->gr[1] = operation;
+	g->gr[3] = (uint64_t)isc << 27;
+	return zpci_insn_sic(g->zpci, g, 1, 3, SIC_BLOCK_AT, 0);
+}
+
+void guest_direct(struct guest *g, unsigned isc)
+{
+	uint8_t *block = memset(guest_at(g, SIC_BLOCK_AT), 0, 40);
+
+	store_be32(block, isc << 28);
+	store_be16(block + 6, 4);
+	store_be64(block + 8, DISB_AT);
+	assert_int_equal(guest_sic(g, 4, 0), 0);
+	memset(block, 0, 40);
+	for (g->vcpu_index = 0; g->vcpu_index < 4; g->vcpu_index++) {
+		store_be64(block + 8, DIBV_AT(g->vcpu_index));
+		assert_int_equal(guest_sic(g, 18, 0), 0);
+	}
+	g->vcpu_index = 0;
+}
+
+void guest_register_directed(struct guest *g, unsigned noi, unsigned dibvo)
+{
+	uint8_t *fib = guest_fib(g);
+
+	fib[0] = 1;
+	store_be32(fib + 40, noi << 16);
+	store_be16(fib + 44, dibvo);
+	assert_int_equal(guest_mpcifc(g, 16), 0);
 	assert_int_equal(g->cc, 0);
 	guest_clear(g);
 }

@@ -63,6 +63,10 @@ struct guest {
 
 	unsigned interruptions[8]; /* by interruption subclass */
 	unsigned modes[8];         /* last SIC mode, 99: none */
+	unsigned directed[4]; /* directed interruptions, by CPU address */
+	unsigned directed_isc; /* of the last */
+	bool stopped[4]; /* CPUs that take none */
+	unsigned directed_modes[4][8];
 	unsigned event_calls;
 	uint32_t deconfigured;     /* fid of the last call */
 	uint64_t written_first, written_length; /* last report of a store */
@@ -78,6 +82,7 @@ int guest_teardown(void **state);
 
 /* The same with its parts: no function is plugged. */
 struct guest *guest_new(void);
+struct guest *guest_new_without_directed(void);
 void guest_free(struct guest *g);
 void guest_plug(struct guest *g, const struct zpci_function_config *config);
 
@@ -132,6 +137,13 @@ int guest_rpcit(struct guest *g, uint64_t start, uint64_t length);
 #define AIBV_AT 0x5000
 #define AISB_AT 0x6000
 void guest_register_interruptions(struct guest *g, unsigned isc, unsigned noi);
+/* The same directed: summary bits for 4 CPUs at DISB_AT, a vector for each at DIBV_AT. */
+#define DISB_AT 0x6100
+#define DIBV_AT(cpu) (0x7000 + 0x100 * (cpu))
+#define SIC_BLOCK_AT 0x4000
+int guest_sic(struct guest *g, unsigned operation, unsigned isc);
+void guest_direct(struct guest *g, unsigned isc);
+void guest_register_directed(struct guest *g, unsigned noi, unsigned dibvo);
 /* Program and unmask an MSI-X entry, and enable MSI-X. */
 void guest_program_vector(struct guest *g, unsigned entry, uint64_t address, uint32_t data);
 
