@@ -11,9 +11,11 @@
 
 #include "base/util.h"
 #include "devices/nvme.h"
+#include "devices/testdev.h"
 
 static const struct device_type *const device_types[] = {
 	&nvme_device_type,
+	&testdev_device_type,
 };
 
 enum { COMMON_UID, COMMON_FID, COMMON_RELAXED_TRANSLATION };

@@ -52,6 +52,7 @@ struct device_type {
 	const char *name;
 	const char *help;
 	const struct device_property *properties; /* ends with a NULL name */
+	uint16_t store_block_max; /* bytes that PCISTB may store at once; 0: the usual */
 	/* See device_create(). */
 	int (*create)(const struct device_config *config, const char *name,
 		      struct pci_function **function, char *error, size_t error_size);

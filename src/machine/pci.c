@@ -301,6 +301,10 @@ static int plug(struct machine *machine, unsigned int number, char *error, size_
 	function.relaxed_translation = device->has_relaxed_translation ?
 					       device->relaxed_translation :
 					       machine->features & MACHINE_RELAXED_TRANSLATION;
+	function.interrupts = (uint16_t)MAX(function.interrupts,
+					    pci_function_msix_vectors(pci->functions[number]));
+	if (device->type->store_block_max)
+		function.store_block_max = device->type->store_block_max;
 	rc = zpci_plug(pci->zpci, pci->functions[number], &function, false, reason,
 		       sizeof(reason));
 	if (rc)

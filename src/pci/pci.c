@@ -473,6 +473,12 @@ void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 		deliver(f, &message);
 }
 
+void pci_function_raise_error(struct pci_function *f, enum pci_error error)
+{
+	if (f->msi_ops && f->msi_ops->error)
+		f->msi_ops->error(f->msi_opaque, error);
+}
+
 bool pci_function_msix_enabled(const struct pci_function *f)
 {
 	return f->msix_enabled;

@@ -182,6 +182,16 @@ bool pci_function_is_bus_master(const struct pci_function *f);
 void pci_function_msix_notify(struct pci_function *f, unsigned vector);
 void pci_function_msi_notify(struct pci_function *f, unsigned vector);
 
+/*
+ * The function does not work any more: until the guest has reset it (the first),
+ * or for good. It is told, and the function is cut off from DMA and interrupts.
+ */
+enum pci_error {
+	PCI_ERROR_FUNCTION,
+	PCI_ERROR_PERMANENT,
+};
+void pci_function_raise_error(struct pci_function *f, enum pci_error error);
+
 /* Which of the two has the guest enabled? */
 bool pci_function_msix_enabled(const struct pci_function *f);
 bool pci_function_msi_enabled(const struct pci_function *f);
@@ -193,10 +203,12 @@ bool pci_function_msix_masked(struct pci_function *f, unsigned vector);
 
 /*
  * Takes the messages of MSI and MSI-X: a store of `data` at `address` of the
- * function's bus. Called from any thread.
+ * function's bus. Called from any thread. `error` takes errors of the function,
+ * and may be NULL; then there are none.
  */
 struct pci_msi_ops {
 	void (*deliver)(void *opaque, uint64_t address, uint32_t data);
+	void (*error)(void *opaque, enum pci_error error);
 };
 
 /* Returns 0 or -EBUSY. `dma` stays the caller's, and must outlive the attachment. */

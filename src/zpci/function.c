@@ -485,6 +485,22 @@ void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t ad
 		event_error(f, pec, address);
 }
 
+void function_fail_for_good(struct zpci_function *f)
+{
+	bool failed;
+
+	pthread_mutex_lock(&f->lock);
+	failed = f->state != FUNCTION_RESERVED && f->state != FUNCTION_STANDBY &&
+		 f->state != FUNCTION_PERMANENT_ERROR;
+	if (failed) {
+		f->state = FUNCTION_PERMANENT_ERROR;
+		function_update_dma(f);
+	}
+	pthread_mutex_unlock(&f->lock);
+	if (failed)
+		event_error(f, PEC_PERMANENT_ERROR, 0);
+}
+
 void zpci_reset(struct zpci *zpci)
 {
 	for (unsigned i = 0; i < ZPCI_FUNCTIONS_MAX; i++) {

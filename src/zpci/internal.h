@@ -82,6 +82,7 @@ enum pci_event_code {
 	PEC_INVALID_TABLE_ENTRY = 0x0007,
 	PEC_TABLE_LENGTH = 0x0008,
 	PEC_TABLE_TYPE = 0x0009,
+	PEC_SYSTEM_ERROR = 0x000b,
 	PEC_NO_MSI = 0x0010,
 	PEC_INVALID_VECTOR = 0x0011,
 	PEC_FMB_ADDRESS = 0x002a,
@@ -334,6 +335,11 @@ void function_disable(struct zpci_function *f);
  * lock held. Without effect in another state.
  */
 void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
+
+/*
+ * The same for good: from each state in which the function is configured.
+ */
+void function_fail_for_good(struct zpci_function *f);
 
 /* Let DMA through or not, as state demands. With `lock` held. */
 void function_update_dma(struct zpci_function *f);

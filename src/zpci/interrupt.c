@@ -146,7 +146,16 @@ static void deliver(void *opaque, uint64_t address, uint32_t data)
 		function_fail(f, wrong, address);
 }
 
-const struct pci_msi_ops interrupt_msi_ops = { .deliver = deliver };
+/* The device says that it does not work any more. */
+static void device_error(void *opaque, enum pci_error error)
+{
+	if (error == PCI_ERROR_PERMANENT)
+		function_fail_for_good(opaque);
+	else
+		function_fail(opaque, PEC_SYSTEM_ERROR, 0);
+}
+
+const struct pci_msi_ops interrupt_msi_ops = { .deliver = deliver, .error = device_error };
 
 /* --- SET INTERRUPTION CONTROLS --------------------------------------------------- */
 

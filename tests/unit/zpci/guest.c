@@ -296,9 +296,15 @@ static uint32_t find_handle(struct guest *g);
 
 void guest_plug(struct guest *g, const struct zpci_function_config *config)
 {
+	guest_plug_function(g, device_function(&g->device), config);
+}
+
+void guest_plug_function(struct guest *g, struct pci_function *function,
+			 const struct zpci_function_config *config)
+{
 	char error[256] = "";
 
-	g->function = device_function(&g->device);
+	g->function = function;
 	if (zpci_plug(g->zpci, g->function, config, false, error, sizeof(error)))
 		fail_msg("%s", error);
 	g->fh = find_handle(g);

@@ -85,6 +85,9 @@ struct guest *guest_new(void);
 struct guest *guest_new_without_directed(void);
 void guest_free(struct guest *g);
 void guest_plug(struct guest *g, const struct zpci_function_config *config);
+/* A function of another kind; the guest frees it. */
+void guest_plug_function(struct guest *g, struct pci_function *function,
+			 const struct zpci_function_config *config);
 
 extern const struct pci_device_ops device_ops;
 
