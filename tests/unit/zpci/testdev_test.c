@@ -16,7 +16,7 @@
 
 static struct pci_function *make(const char *text)
 {
-	struct pci_function *function;
+	struct pci_function *function = NULL;
 	struct device_config config;
 	char error[DEVICE_ERROR_MAX] = "";
 
