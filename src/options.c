@@ -244,6 +244,13 @@ static int add_device(struct parser *parser, const char *argument)
 			twice = "fid";
 			value = device->fid;
 		}
+		if (*device->id && !strcmp(device->id, other->id)) {
+			device_config_clear(device);
+			return wrong(parser,
+				     "--device %s: the id is taken by another device; each needs "
+				     "its own",
+				     argument);
+		}
 		if (twice) {
 			device_config_clear(device);
 			return wrong(parser, "--device %s: %s=%" PRIu32 " is taken by another device; each needs its own",

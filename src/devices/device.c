@@ -18,10 +18,15 @@ static const struct device_type *const device_types[] = {
 	&testdev_device_type,
 };
 
-enum { COMMON_UID, COMMON_FID, COMMON_RELAXED_TRANSLATION };
+enum { COMMON_ID, COMMON_UID, COMMON_FID, COMMON_RELAXED_TRANSLATION };
 
-/* UID: 16 bits, 0 is "no UID"; FID: 32 bits. Both as CLP query function has them. */
+/*
+ * ID: the device's name in the monitor. UID: 16 bits, 0 is "no UID"; FID: 32 bits;
+ * both as CLP query function has them.
+ */
 static const struct device_property common_properties[] = {
+	[COMMON_ID] = { "id", DEVICE_IDENTIFIER, .minimum = 1, .maximum = DEVICE_ID_MAX,
+			.help = "name of the device in the monitor" },
 	[COMMON_UID] = { "uid", DEVICE_NUMBER, .preset = "next free", .minimum = 1,
 			 .maximum = UINT16_MAX,
 			 .help = "user-defined identifier, the PCI domain in Linux" },
@@ -63,6 +68,11 @@ static const struct device_property *find_property(const struct device_property 
 			return table;
 	}
 	return NULL;
+}
+
+bool device_has_property(const struct device_type *type, const char *name)
+{
+	return find_property(type->properties, name) || find_property(common_properties, name);
 }
 
 const struct device_value *device_config_value(const struct device_config *config,
@@ -126,6 +136,16 @@ static bool is_printable(const char *text)
 	return true;
 }
 
+/* As QEMU's id_wellformed() has it: a letter, then letters, digits, '-', '.', '_'. */
+static bool is_identifier(const char *text)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+	static const char more[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				   "0123456789-._";
+
+	return *text && strchr(letters, *text) && strspn(text, more) == strlen(text);
+}
+
 static int parse_value(const struct device_type *type, const struct device_property *p,
 		       const char *text, struct device_value *value, char *error, size_t error_size)
 {
@@ -141,6 +161,14 @@ static int parse_value(const struct device_type *type, const struct device_prope
 					"device %s: %s=%s: wants %llu to %llu printable characters",
 					type->name, p->name, text, (unsigned long long)p->minimum,
 					(unsigned long long)p->maximum);
+		break;
+	case DEVICE_IDENTIFIER:
+		if (length > p->maximum || !is_identifier(text))
+			return complain(-EINVAL, error, error_size,
+					"device %s: %s=%s: wants an identifier: a letter, then at "
+					"most %llu letters, digits, '-', '.' and '_'",
+					type->name, p->name, text,
+					(unsigned long long)p->maximum - 1);
 		break;
 	case DEVICE_PATH:
 		if (!length)
@@ -171,61 +199,54 @@ static int parse_value(const struct device_type *type, const struct device_prope
 	return 0;
 }
 
-static int parse_item(struct device_config *config, struct device_value *common, char *item,
-		      char *error, size_t error_size)
+static int no_such_property(const struct device_type *type, const char *name, const char *text,
+			    char *error, size_t error_size)
 {
-	const struct device_type *type = config->type;
-	const struct device_property *p;
-	char *text = strchr(item, '=');
-
-	if (!text)
-		return complain(-EINVAL, error, error_size, "device %s: \"%s\": wants property=value",
-				type->name, item);
-	*text++ = '\0';
-
-	p = find_property(type->properties, item);
-	if (p)
-		return parse_value(type, p, text, &config->values[p - type->properties], error,
-				   error_size);
-	p = find_property(common_properties, item);
-	if (p)
-		return parse_value(type, p, text, &common[p - common_properties], error,
-				   error_size);
-
 	char known[256] = "";
 
 	list_names(known, sizeof(known), type->properties);
 	list_names(known, sizeof(known), common_properties);
 	return complain(-EINVAL, error, error_size,
 			"device %s: %s=%s: there is no such property (there are %s)", type->name,
-			item, text, known);
+			name, text, known);
 }
 
-static int parse_items(struct device_config *config, struct device_value *common, char *rest,
-		       char *error, size_t error_size)
+static int parse_property(struct device_config *config, struct device_value *common,
+			  const char *name, const char *text, char *error, size_t error_size)
 {
-	char *item = next_item(&rest);
+	const struct device_type *type = config->type;
+	const struct device_property *p = find_property(type->properties, name);
 
-	config->type = device_find_type(item);
-	if (!config->type) {
-		char known[256] = "";
+	if (p)
+		return parse_value(type, p, text, &config->values[p - type->properties], error,
+				   error_size);
+	p = find_property(common_properties, name);
+	if (p)
+		return parse_value(type, p, text, &common[p - common_properties], error,
+				   error_size);
+	return no_such_property(type, name, text, error, error_size);
+}
 
-		for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
-			size_t used = strlen(known);
+static int find_asked_type(struct device_config *config, const char *name, char *error,
+			   size_t error_size)
+{
+	char known[256] = "";
 
-			snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
-				 device_types[i]->name);
-		}
-		return complain(-EINVAL, error, error_size,
-				"device \"%s\": there is no such device type (there are %s)", item,
-				known);
+	config->type = device_find_type(name);
+	if (config->type)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
+		size_t used = strlen(known);
+
+		snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
+			 device_types[i]->name);
 	}
-	while ((item = next_item(&rest))) {
-		int ret = parse_item(config, common, item, error, error_size);
+	return complain(-EINVAL, error, error_size,
+			"device \"%s\": there is no such device type (there are %s)", name, known);
+}
 
-		if (ret)
-			return ret;
-	}
+static int check_required(const struct device_config *config, char *error, size_t error_size)
+{
 	for (const struct device_property *p = config->type->properties; p->name; p++) {
 		if (p->required && !config->values[p - config->type->properties].given)
 			return complain(-EINVAL, error, error_size, "device %s: wants %s=…: %s",
@@ -234,28 +255,71 @@ static int parse_items(struct device_config *config, struct device_value *common
 	return 0;
 }
 
-int device_parse(const char *argument, struct device_config *config, char *error, size_t error_size)
+/* Take over what is common to all types, or free everything when `rc` is not 0. */
+static int finish(struct device_config *config, struct device_value *common, int rc)
 {
-	struct device_value common[ARRAY_SIZE(common_properties)] = { 0 };
-	char *copy = strdup(argument);
-	int ret;
-
-	*config = (struct device_config){ 0 };
-	if (!copy)
-		return complain(-ENOMEM, error, error_size, "device %s: out of memory", argument);
-	ret = parse_items(config, common, copy, error, error_size);
 	config->has_uid = common[COMMON_UID].given;
 	config->uid = (uint32_t)common[COMMON_UID].number;
 	config->has_fid = common[COMMON_FID].given;
 	config->fid = (uint32_t)common[COMMON_FID].number;
 	config->has_relaxed_translation = common[COMMON_RELAXED_TRANSLATION].given;
 	config->relaxed_translation = common[COMMON_RELAXED_TRANSLATION].number;
-	for (size_t i = 0; i < ARRAY_SIZE(common); i++)
+	if (common[COMMON_ID].given)
+		snprintf(config->id, sizeof(config->id), "%s", common[COMMON_ID].text);
+	for (size_t i = 0; i < ARRAY_SIZE(common_properties); i++)
 		free(common[i].text);
-	free(copy);
-	if (ret)
+	if (rc)
 		device_config_clear(config);
-	return ret;
+	return rc;
+}
+
+static int parse_items(struct device_config *config, struct device_value *common, char *rest,
+		       char *error, size_t error_size)
+{
+	char *item = next_item(&rest);
+	int rc = find_asked_type(config, item, error, error_size);
+
+	while (!rc && (item = next_item(&rest))) {
+		char *text = strchr(item, '=');
+
+		if (!text)
+			return complain(-EINVAL, error, error_size,
+					"device %s: \"%s\": wants property=value",
+					config->type->name, item);
+		*text++ = '\0';
+		rc = parse_property(config, common, item, text, error, error_size);
+	}
+	return rc ? rc : check_required(config, error, error_size);
+}
+
+int device_parse(const char *argument, struct device_config *config, char *error, size_t error_size)
+{
+	struct device_value common[ARRAY_SIZE(common_properties)] = { 0 };
+	char *copy = strdup(argument);
+	int rc;
+
+	*config = (struct device_config){ 0 };
+	if (!copy)
+		return complain(-ENOMEM, error, error_size, "device %s: out of memory", argument);
+	rc = parse_items(config, common, copy, error, error_size);
+	free(copy);
+	return finish(config, common, rc);
+}
+
+int device_parse_pairs(const char *type, const struct device_pair *pairs, size_t count,
+		       struct device_config *config, char *error, size_t error_size)
+{
+	struct device_value common[ARRAY_SIZE(common_properties)] = { 0 };
+	int rc;
+
+	*config = (struct device_config){ 0 };
+	rc = find_asked_type(config, type, error, error_size);
+	for (size_t i = 0; !rc && i < count; i++)
+		rc = parse_property(config, common, pairs[i].name, pairs[i].text, error,
+				    error_size);
+	if (!rc)
+		rc = check_required(config, error, error_size);
+	return finish(config, common, rc);
 }
 
 void device_config_clear(struct device_config *config)
@@ -276,9 +340,8 @@ static void print_properties(FILE *out, const struct device_property *p)
 {
 	for (; p->name; p++) {
 		static const char *const kinds[] = {
-			[DEVICE_TEXT] = "TEXT",
-			[DEVICE_PATH] = "FILE",
-			[DEVICE_SWITCH] = "on|off",
+			[DEVICE_TEXT] = "TEXT", [DEVICE_IDENTIFIER] = "ID",
+			[DEVICE_PATH] = "FILE", [DEVICE_SWITCH] = "on|off",
 			[DEVICE_NUMBER] = "N",
 		};
 		char left[40];
@@ -288,7 +351,7 @@ static void print_properties(FILE *out, const struct device_property *p)
 		if (p->type == DEVICE_NUMBER)
 			fprintf(out, ", %llu to %llu", (unsigned long long)p->minimum,
 				(unsigned long long)p->maximum);
-		if (p->type == DEVICE_TEXT)
+		if (p->type == DEVICE_TEXT || p->type == DEVICE_IDENTIFIER)
 			fprintf(out, ", at most %llu characters", (unsigned long long)p->maximum);
 		if (p->required)
 			fprintf(out, " (required)");

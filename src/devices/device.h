@@ -31,10 +31,12 @@ struct device_config;
 
 #define DEVICE_PROPERTIES_MAX 16
 #define DEVICE_ERROR_MAX 512 /* a good size for an error buffer */
+#define DEVICE_ID_MAX 63 /* characters */
 
 enum device_property_type {
-	DEVICE_TEXT,   /* minimum to maximum bytes of printable ASCII */
-	DEVICE_PATH,   /* a name in the file system, not empty */
+	DEVICE_TEXT, /* minimum to maximum bytes of printable ASCII */
+	DEVICE_IDENTIFIER, /* at most `maximum` of letters, digits, '-', '.', '_'; a letter first */
+	DEVICE_PATH, /* a name in the file system, not empty */
 	DEVICE_SWITCH, /* on or off */
 	DEVICE_NUMBER, /* minimum to maximum, decimal, or hexadecimal after 0x */
 };
@@ -71,6 +73,7 @@ struct device_value {
  */
 struct device_config {
 	const struct device_type *type;
+	char id[DEVICE_ID_MAX + 1]; /* empty: none */
 	bool has_uid, has_fid, has_relaxed_translation;
 	bool relaxed_translation; /* if it was not given, as the machine version has it */
 	uint32_t uid, fid;
@@ -82,10 +85,20 @@ const struct device_type *device_find_type(const char *name);
 const struct device_value *device_config_value(const struct device_config *config,
 					       const char *property);
 
+/* Of its own, or one that all have. */
+bool device_has_property(const struct device_type *type, const char *name);
+
 /* On success `config` owns memory: device_config_clear(). On failure it does not. */
 int device_parse(const char *argument, struct device_config *config, char *error,
 		 size_t error_size);
 void device_config_clear(struct device_config *config);
+
+/* The same with the properties as names and values that are cut apart already. */
+struct device_pair {
+	const char *name, *text;
+};
+int device_parse_pairs(const char *type, const struct device_pair *pairs, size_t count,
+		       struct device_config *config, char *error, size_t error_size);
 
 /*
  * Make the device. `name` is for messages ("nvme0"). The caller owns *function
