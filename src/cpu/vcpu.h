@@ -238,5 +238,10 @@ int vcpu_translate(struct vcpu *, uint64_t address, unsigned int ar, bool write,
 
 /* The guest's TOD clock, now. Any thread. */
 uint64_t cpu_complex_tod(struct cpu_complex *);
+/*
+ * Make it `tod` now, as if no time had passed. No vCPU runs. Without effect in the
+ * deterministic mode, where only instructions are time.
+ */
+void cpu_complex_set_tod(struct cpu_complex *, uint64_t tod);
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "cpu/vcpu.h"
 #include "machine/console.h"
+#include "machine/control.h"
 #include "machine/css.h"
 #include "machine/floating.h"
 #include "machine/ipl.h"
@@ -24,7 +25,8 @@
 #include "machine/sclp.h"
 #include "machine/version.h"
 
-struct machine_pci;
+struct machine_devices;
+struct zpci;
 
 enum machine_reset {
 	MACHINE_RESET_NONE,
@@ -59,7 +61,8 @@ struct machine {
 	struct lockstep lockstep;
 	bool sclp_ready, css_ready, lock_ready;
 	struct console *console;
-	struct machine_pci *pci;
+	struct zpci *zpci;
+	struct machine_devices *devices;
 	struct ipl_entry entry;
 	int wake;    /* eventfd: the main thread shall look */
 	int signals; /* signalfd */
@@ -69,12 +72,27 @@ struct machine {
 	pthread_cond_t changed;
 	bool hold; /* all vCPU threads shall leave vcpu_run() and wait */
 	bool quit; /* … and end */
+	bool paused; /* they shall wait until the monitor says otherwise */
+	uint64_t paused_tod; /* the guest's clock at that moment, when it stands still */
 	bool ended; /* all vCPUs rest for good, see their `rest` */
-	bool end_requested; /* Ctrl-a x */
+	const char *end_requested; /* why, as events name it: Ctrl-a x, the monitor; or NULL */
+	bool shut_down; /* the main loop has ended */
 	enum machine_reset reset;
 	unsigned int reset_cpu;
+	const char *reset_reason; /* as events name it; NULL: they do not tell */
+	bool reset_by_guest;
 	struct machine_cpu cpu[CPU_MAX_VCPUS];
+
+	/* Set before the run. */
+	machine_listener *listener;
+	void *listener_opaque;
 };
+
+/* The main thread shall look. Any thread. */
+void machine_wake(struct machine *machine);
+
+/* Tell whoever listens. Any thread, no lock of this file held. */
+void machine_tell(struct machine *machine, const struct machine_event *event);
 
 /* From an instruction handler: stop all vCPUs and reset, soon. */
 void machine_request_reset(struct machine *machine, enum machine_reset kind, struct vcpu *vcpu);

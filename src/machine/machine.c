@@ -27,6 +27,7 @@
 #include "base/byteorder.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "machine/devices.h"
 #include "machine/internal.h"
 #include "machine/pci.h"
 
@@ -46,7 +47,7 @@ static const char *const exit_names[] = {
 	[VCPU_EXIT_REQUEST] = "request",
 };
 
-static void wake_main(struct machine *machine)
+void machine_wake(struct machine *machine)
 {
 	uint64_t one = 1;
 
@@ -55,13 +56,29 @@ static void wake_main(struct machine *machine)
 		return;
 }
 
-/* With the lock held. */
-static void hold_all(struct machine *machine)
+void machine_tell(struct machine *machine, const struct machine_event *event)
 {
-	machine->hold = true;
+	if (machine->listener)
+		machine->listener(machine->listener_opaque, event);
+}
+
+static void tell(struct machine *machine, enum machine_event_kind kind)
+{
+	machine_tell(machine, &(struct machine_event){ .kind = kind });
+}
+
+/* With the lock held, after a reason to stay out was set: hold, paused or quit. */
+static void ask_all_out(struct machine *machine)
+{
 	for (unsigned int i = 0; i < machine->config.cpus; i++)
 		vcpu_request_exit(machine->cpu[i].vcpu);
 	pthread_cond_broadcast(&machine->changed);
+}
+
+static void hold_all(struct machine *machine)
+{
+	machine->hold = true;
+	ask_all_out(machine);
 }
 
 void machine_request_reset(struct machine *machine, enum machine_reset kind, struct vcpu *vcpu)
@@ -70,10 +87,13 @@ void machine_request_reset(struct machine *machine, enum machine_reset kind, str
 	if (machine->reset == MACHINE_RESET_NONE) {
 		machine->reset = kind;
 		machine->reset_cpu = machine_cpu_address(vcpu);
+		/* Of the subsystem resets QEMU sends no event. */
+		machine->reset_reason = kind == MACHINE_RESET_REIPL ? "guest-reset" : NULL;
+		machine->reset_by_guest = true;
 	}
 	hold_all(machine);
 	pthread_mutex_unlock(&machine->lock);
-	wake_main(machine);
+	machine_wake(machine);
 }
 
 /* --- vCPU threads ------------------------------------------------------------------ */
@@ -99,7 +119,7 @@ static void *vcpu_thread(void *argument)
 	while (!machine->quit) {
 		enum vcpu_exit why;
 
-		if (machine->hold) {
+		if (machine->hold || machine->paused) {
 			cpu->held = true;
 			pthread_cond_broadcast(&machine->changed);
 			pthread_cond_wait(&machine->changed, &machine->lock);
@@ -122,13 +142,13 @@ static void *vcpu_thread(void *argument)
 		if (why == VCPU_EXIT_REQUEST)
 			continue;
 		/* If it is to be held now, vcpu_run() will say the same again later. */
-		if (machine->hold)
+		if (machine->hold || machine->paused)
 			continue;
 		cpu->resting = true;
 		cpu->rest = why;
 		if (all_rest(machine)) {
 			machine->ended = true;
-			wake_main(machine);
+			machine_wake(machine);
 		}
 	}
 	cpu->held = true;
@@ -155,7 +175,7 @@ static void wait_all_held(struct machine *machine)
 	while (!all_held(machine)) {
 		struct timespec again;
 
-		hold_all(machine);
+		ask_all_out(machine);
 		clock_gettime(CLOCK_REALTIME, &again);
 		again.tv_nsec += HOLD_INTERVAL * 1000000;
 		again.tv_sec += again.tv_nsec / 1000000000;
@@ -192,6 +212,81 @@ static void join_threads(struct machine *machine)
 			pthread_join(machine->cpu[i].thread, NULL);
 		machine->cpu[i].thread_started = false;
 	}
+}
+
+/* --- what the monitor asks: see control.h ------------------------------------------------ */
+
+enum machine_run_state machine_run_state(struct machine *machine)
+{
+	enum machine_run_state state = MACHINE_RUNNING;
+
+	pthread_mutex_lock(&machine->lock);
+	if (machine->shut_down)
+		state = MACHINE_SHUT_DOWN;
+	else if (machine->paused)
+		state = MACHINE_PAUSED;
+	pthread_mutex_unlock(&machine->lock);
+	return state;
+}
+
+void machine_pause(struct machine *machine)
+{
+	bool pauses;
+
+	pthread_mutex_lock(&machine->lock);
+	pauses = !machine->paused && !machine->shut_down;
+	if (pauses) {
+		machine->paused = true;
+		wait_all_held(machine);
+		machine->paused_tod = cpu_complex_tod(machine->cpus);
+	}
+	pthread_mutex_unlock(&machine->lock);
+	if (pauses)
+		tell(machine, MACHINE_EVENT_PAUSED);
+}
+
+void machine_resume(struct machine *machine)
+{
+	bool resumes;
+
+	pthread_mutex_lock(&machine->lock);
+	resumes = machine->paused && !machine->shut_down;
+	if (resumes)
+		cpu_complex_set_tod(machine->cpus, machine->paused_tod);
+	pthread_mutex_unlock(&machine->lock);
+	if (!resumes)
+		return;
+	/* Before anything that the guest does now. */
+	tell(machine, MACHINE_EVENT_RESUMED);
+	pthread_mutex_lock(&machine->lock);
+	machine->paused = false;
+	pthread_cond_broadcast(&machine->changed);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+void machine_system_reset(struct machine *machine)
+{
+	pthread_mutex_lock(&machine->lock);
+	/* It includes what any other one does. */
+	machine->reset = MACHINE_RESET_REIPL;
+	machine->reset_cpu = 0;
+	machine->reset_reason = "host-qmp-system-reset";
+	machine->reset_by_guest = false;
+	hold_all(machine);
+	pthread_mutex_unlock(&machine->lock);
+	machine_wake(machine);
+}
+
+void machine_power_down(struct machine *machine)
+{
+	tell(machine, MACHINE_EVENT_POWER_DOWN);
+	sclp_quiesce(&machine->sclp);
+}
+
+void machine_listen(struct machine *machine, machine_listener *listener, void *opaque)
+{
+	machine->listener_opaque = opaque;
+	machine->listener = listener;
 }
 
 /* --- what the CPUs ask of the machine ------------------------------------------------ */
@@ -246,17 +341,22 @@ static void on_console_room(void *opaque)
 	sclp_console_room(&((struct machine *)opaque)->sclp);
 }
 
-static void request_end(struct machine *machine)
+static void request_end(struct machine *machine, const char *why)
 {
 	pthread_mutex_lock(&machine->lock);
-	machine->end_requested = true;
+	machine->end_requested = why;
 	pthread_mutex_unlock(&machine->lock);
-	wake_main(machine);
+	machine_wake(machine);
 }
 
 static void on_console_end(void *opaque)
 {
-	request_end(opaque);
+	request_end(opaque, "host-ui");
+}
+
+void machine_quit(struct machine *machine)
+{
+	request_end(machine, "host-qmp-quit");
 }
 
 static const struct console_ops console_ops = {
@@ -332,6 +432,7 @@ static int load(struct machine *machine, char *error, size_t error_size)
 /* I/O and interruptions as after power on. */
 static void reset_subsystems(struct machine *machine)
 {
+	machine_devices_reset(machine);
 	machine_pci_reset(machine);
 	css_reset(&machine->css);
 	sclp_reset(&machine->sclp);
@@ -407,15 +508,19 @@ static int reset(struct machine *machine, enum machine_reset kind, unsigned int 
 /* Do what machine_request_reset() asked for. 0 or -errno, reported. */
 static int do_reset(struct machine *machine)
 {
+	struct machine_event event = { .kind = MACHINE_EVENT_RESET };
 	char error[LOG_LINE_MAX] = "";
 	enum machine_reset kind;
 	unsigned int cpu;
 	int rc;
 
 	pthread_mutex_lock(&machine->lock);
+	hold_all(machine);
 	wait_all_held(machine);
 	kind = machine->reset;
 	cpu = machine->reset_cpu;
+	event.reason = machine->reset_reason;
+	event.by_guest = machine->reset_by_guest;
 	machine->reset = MACHINE_RESET_NONE;
 	machine->ended = false;
 	pthread_mutex_unlock(&machine->lock);
@@ -423,6 +528,8 @@ static int do_reset(struct machine *machine)
 	rc = reset(machine, kind, cpu, error, sizeof(error));
 	if (rc)
 		log_line("%s", error);
+	else if (event.reason)
+		machine_tell(machine, &event);
 
 	pthread_mutex_lock(&machine->lock);
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
@@ -435,11 +542,28 @@ static int do_reset(struct machine *machine)
 	return rc;
 }
 
+static void tell_crash(struct machine *machine, unsigned int number)
+{
+	const struct machine_cpu *cpu = &machine->cpu[number];
+	const struct machine_event event = {
+		.kind = MACHINE_EVENT_CRASHED,
+		/* QEMU has no word for a check stop: "crashloop" comes nearest. */
+		.reason = cpu->rest == VCPU_EXIT_CHECK_STOP ? "crashloop" : "disabled-wait",
+		.cpu = number,
+		.psw_mask = cpu->psw_mask,
+		.psw_addr = cpu->psw_addr,
+	};
+
+	machine_tell(machine, &event);
+}
+
 /* All vCPUs rest: was that a shutdown? */
-static enum machine_status how_ended(struct machine *machine)
+static enum machine_status how_ended(struct machine *machine, struct machine_event *end)
 {
 	enum machine_status status = MACHINE_POWERED_OFF;
 
+	end->by_guest = true;
+	end->reason = "guest-shutdown";
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
 		const struct machine_cpu *cpu = &machine->cpu[i];
 
@@ -450,6 +574,9 @@ static enum machine_status how_ended(struct machine *machine)
 		log_line("guest crashed: cpu %u in %s, psw %016" PRIx64 " %016" PRIx64, i,
 			 cpu->rest == VCPU_EXIT_CHECK_STOP ? "check stop" : "disabled wait",
 			 cpu->psw_mask, cpu->psw_addr);
+		if (status != MACHINE_CRASHED)
+			tell_crash(machine, i);
+		end->reason = "guest-panic";
 		status = MACHINE_CRASHED;
 	}
 	return status;
@@ -489,7 +616,8 @@ static enum verdict take_signal(struct machine *machine, bool *asked, enum machi
 	return END;
 }
 
-static enum machine_status main_loop(struct machine *machine)
+/* `end` is told why the run has ended. */
+static enum machine_status main_loop(struct machine *machine, struct machine_event *end)
 {
 	enum machine_status status = MACHINE_POWERED_OFF;
 	bool asked = false; /* the guest to shut down */
@@ -499,17 +627,20 @@ static enum machine_status main_loop(struct machine *machine)
 			{ .fd = machine->wake, .events = POLLIN },
 			{ .fd = machine->signals, .events = POLLIN },
 		};
-		bool ended, end_requested;
+		const char *end_requested;
+		bool ended;
 		enum machine_reset kind;
 		uint64_t count;
 
 		if (poll(fds, ARRAY_SIZE(fds),
-			 machine_pci_wants_time(machine) ? MEASUREMENT_INTERVAL : -1) < 0)
+			 machine_devices_present(machine) ? MEASUREMENT_INTERVAL : -1) < 0)
 			continue;
-		if (machine_pci_wants_time(machine))
+		if (machine_devices_present(machine))
 			machine_pci_update(machine);
-		if (fds[1].revents && take_signal(machine, &asked, &status) == END)
+		if (fds[1].revents && take_signal(machine, &asked, &status) == END) {
+			end->reason = "host-signal";
 			return status;
+		}
 		if (!fds[0].revents || read(machine->wake, &count, sizeof(count)) < 0)
 			continue;
 		pthread_mutex_lock(&machine->lock);
@@ -517,15 +648,19 @@ static enum machine_status main_loop(struct machine *machine)
 		end_requested = machine->end_requested;
 		kind = machine->reset;
 		pthread_mutex_unlock(&machine->lock);
+		end->reason = end_requested;
 		if (end_requested)
 			return machine->lockstep.failed ? MACHINE_FAILED : MACHINE_POWERED_OFF;
 		if (kind != MACHINE_RESET_NONE) {
-			if (do_reset(machine))
+			if (do_reset(machine)) {
+				end->reason = "host-error";
 				return MACHINE_FAILED;
+			}
 			asked = false;
 		} else if (ended) {
-			return how_ended(machine);
+			return how_ended(machine, end);
 		}
+		machine_devices_finish(machine);
 	}
 }
 
@@ -574,6 +709,7 @@ enum machine_status machine_run(struct machine *machine)
 		.ops = &console_ops,
 		.opaque = machine,
 	};
+	struct machine_event end = { .kind = MACHINE_EVENT_SHUT_DOWN, .reason = "host-error" };
 	enum machine_status status;
 	int rc;
 
@@ -590,8 +726,12 @@ enum machine_status machine_run(struct machine *machine)
 			 strerror(-rc));
 		status = MACHINE_FAILED;
 	} else {
-		status = main_loop(machine);
+		status = main_loop(machine, &end);
 	}
+	pthread_mutex_lock(&machine->lock);
+	machine->shut_down = true;
+	pthread_mutex_unlock(&machine->lock);
+	machine_tell(machine, &end);
 	join_threads(machine);
 	/* What the guest wrote last comes out, unless a signal says that it shall not. */
 	console_drain(machine->console, machine->signals);
@@ -612,7 +752,7 @@ static void on_lockstep_report(void *opaque, struct vcpu *vcpu)
 	struct machine *machine = opaque;
 
 	if (!lockstep_report(&machine->lockstep, vcpu))
-		request_end(machine);
+		request_end(machine, "host-error");
 }
 
 static int take_signals(struct machine *machine)
@@ -732,6 +872,8 @@ enum machine_status machine_create(const struct machine_config *config, struct m
 		goto fail;
 	}
 	rc = machine_pci_create(machine, error, error_size);
+	if (!rc)
+		rc = machine_devices_create(machine, error, error_size);
 	if (rc) {
 		status = status_of(rc);
 		goto fail;
@@ -749,6 +891,7 @@ void machine_destroy(struct machine *machine)
 		return;
 	/* Devices first: they use memory and interruptions. */
 	machine_pci_destroy(machine);
+	machine_devices_destroy(machine);
 	console_destroy(machine->console);
 	if (machine->cpus)
 		cpu_complex_destroy(machine->cpus);

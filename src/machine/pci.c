@@ -10,18 +10,14 @@
 #include <time.h>
 
 #include "base/trace.h"
-#include "devices/device.h"
+#include "machine/devices.h"
 #include "machine/internal.h"
-#include "pci/pci.h"
 #include "zpci/zpci.h"
 
-static_assert(ZPCI_CCDF_SIZE <= CSS_EVENT_MAX, "an event fits");
+/* The answer to configuring what is configured. */
+#define SCLP_NO_ACTION_REQUIRED 0x0120
 
-struct machine_pci {
-	struct zpci *zpci;
-	struct pci_function **functions;
-	unsigned int function_count;
-};
+static_assert(ZPCI_CCDF_SIZE <= CSS_EVENT_MAX, "an event fits");
 
 /* --- what libzpci asks of a vCPU ------------------------------------------------------- */
 
@@ -103,6 +99,11 @@ static void pci_event_pending(void *opaque)
 	css_event_pending(opaque);
 }
 
+static void pci_deconfigured(void *opaque, uint32_t fid)
+{
+	machine_device_deconfigured(opaque, fid);
+}
+
 static uint64_t pci_tod(void *opaque)
 {
 	return cpu_complex_tod(((struct machine *)opaque)->cpus);
@@ -127,6 +128,7 @@ static const struct zpci_machine_ops machine_ops = {
 	.adapter_interruption = pci_adapter_interruption,
 	.set_interruption_mode = pci_set_interruption_mode,
 	.event_pending = pci_event_pending,
+	.deconfigured = pci_deconfigured,
 	.tod = pci_tod,
 };
 
@@ -135,6 +137,7 @@ static const struct zpci_machine_ops traced_machine_ops = {
 	.adapter_interruption = pci_adapter_interruption,
 	.set_interruption_mode = pci_set_interruption_mode,
 	.event_pending = pci_event_pending,
+	.deconfigured = pci_deconfigured,
 	.tod = pci_tod,
 	.trace = pci_trace,
 };
@@ -143,7 +146,7 @@ static const struct zpci_machine_ops traced_machine_ops = {
 
 static struct zpci *zpci_of(void *opaque)
 {
-	return ((struct machine *)opaque)->pci->zpci;
+	return ((struct machine *)opaque)->zpci;
 }
 
 static int handle_clp(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
@@ -207,14 +210,19 @@ static const struct {
 
 uint16_t machine_pci_configure(struct machine *machine, uint32_t fid, bool on)
 {
-	struct zpci *zpci = machine->pci->zpci;
+	uint16_t response;
 
-	return on ? zpci_sclp_configure(zpci, fid) : zpci_sclp_deconfigure(zpci, fid);
+	if (!on)
+		return zpci_sclp_deconfigure(machine->zpci, fid);
+	response = zpci_sclp_configure(machine->zpci, fid);
+	if (response == SCLP_NO_ACTION_REQUIRED)
+		machine_device_kept(machine, fid);
+	return response;
 }
 
 bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *event)
 {
-	struct zpci *zpci = machine->pci->zpci;
+	struct zpci *zpci = machine->zpci;
 	struct zpci_event next;
 
 	if (!zpci_next_event(zpci, &next))
@@ -228,12 +236,7 @@ bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *e
 
 void machine_pci_reset(struct machine *machine)
 {
-	zpci_reset(machine->pci->zpci);
-}
-
-bool machine_pci_wants_time(const struct machine *machine)
-{
-	return machine->pci->function_count;
+	zpci_reset(machine->zpci);
 }
 
 void machine_pci_update(struct machine *machine)
@@ -241,76 +244,11 @@ void machine_pci_update(struct machine *machine)
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	zpci_update_measurements(machine->pci->zpci,
+	zpci_update_measurements(machine->zpci,
 				 (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
 }
 
-/* --- devices --------------------------------------------------------------------------------------- */
-
-/* Both are numbers that no device has, neither one made nor one asked for. */
-static uint32_t free_fid(const struct machine_config *config)
-{
-	for (uint32_t fid = 0;; fid++) {
-		bool taken = false;
-
-		for (unsigned int i = 0; i < config->device_count; i++)
-			taken |= config->devices[i].has_fid && config->devices[i].fid == fid;
-		if (!taken)
-			return fid;
-	}
-}
-
-static uint32_t free_uid(const struct machine_config *config)
-{
-	for (uint32_t uid = 1;; uid++) {
-		bool taken = false;
-
-		for (unsigned int i = 0; i < config->device_count; i++)
-			taken |= config->devices[i].has_uid && config->devices[i].uid == uid;
-		if (!taken)
-			return uid;
-	}
-}
-
-static int plug(struct machine *machine, unsigned int number, char *error, size_t error_size)
-{
-	struct device_config *device = &machine->config.devices[number];
-	struct machine_pci *pci = machine->pci;
-	struct zpci_function_config function;
-	char name[64], reason[DEVICE_ERROR_MAX] = "";
-	int rc;
-
-	if (!device->has_fid) {
-		device->fid = free_fid(&machine->config);
-		device->has_fid = true;
-	}
-	if (!device->has_uid) {
-		device->uid = free_uid(&machine->config);
-		device->has_uid = true;
-	}
-	snprintf(name, sizeof(name), "%s%u", device->type->name, number);
-	rc = device_create(device, name, &pci->functions[number], reason, sizeof(reason));
-	if (rc) {
-		/* It begins with "device" and the type. */
-		snprintf(error, error_size, "--%s", reason);
-		return rc;
-	}
-	pci->function_count++;
-	function = zpci_function_defaults(device->fid);
-	function.uid = (uint16_t)device->uid;
-	function.relaxed_translation = device->has_relaxed_translation ?
-					       device->relaxed_translation :
-					       machine->features & MACHINE_RELAXED_TRANSLATION;
-	function.interrupts = (uint16_t)MAX(function.interrupts,
-					    pci_function_msix_vectors(pci->functions[number]));
-	if (device->type->store_block_max)
-		function.store_block_max = device->type->store_block_max;
-	rc = zpci_plug(pci->zpci, pci->functions[number], &function, false, reason,
-		       sizeof(reason));
-	if (rc)
-		snprintf(error, error_size, "--device %s: %s", device->type->name, reason);
-	return rc;
-}
+/* --- made and taken apart ------------------------------------------------------------------ */
 
 int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 {
@@ -327,15 +265,10 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 		.opaque = machine,
 		.uid_checking = true,
 	};
-	struct machine_pci *pci = calloc(1, sizeof(*pci));
 	int rc;
 
-	machine->pci = pci;
-	if (pci)
-		pci->zpci = zpci_create(&config);
-	if (pci && machine->config.device_count)
-		pci->functions = calloc(machine->config.device_count, sizeof(*pci->functions));
-	if (!pci || !pci->zpci || (machine->config.device_count && !pci->functions)) {
+	machine->zpci = zpci_create(&config);
+	if (!machine->zpci) {
 		snprintf(error, error_size, "out of memory");
 		return -ENOMEM;
 	}
@@ -347,24 +280,11 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 			return -EIO;
 		}
 	}
-	for (unsigned int i = 0; i < machine->config.device_count; i++) {
-		rc = plug(machine, i, error, error_size);
-		if (rc)
-			return rc;
-	}
 	return 0;
 }
 
 void machine_pci_destroy(struct machine *machine)
 {
-	struct machine_pci *pci = machine->pci;
-
-	if (!pci)
-		return;
-	zpci_destroy(pci->zpci);
-	for (unsigned int i = 0; i < pci->function_count; i++)
-		pci_function_free(pci->functions[i]);
-	free(pci->functions);
-	free(pci);
-	machine->pci = NULL;
+	zpci_destroy(machine->zpci);
+	machine->zpci = NULL;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The machine's side of libzpci: it lends the library a CPU, memory and an
- * interrupt line, hands it the PCI instructions, plugs the devices that were
- * asked for, and fetches events for the channel subsystem.
+ * interrupt line, hands it the PCI instructions, and fetches events for the
+ * channel subsystem. The functions themselves are devices.h's.
  */
 #ifndef ZVISOR_MACHINE_PCI_H
 #define ZVISOR_MACHINE_PCI_H
@@ -23,22 +23,17 @@ struct machine_pci_event {
 };
 
 /*
- * Make the devices of the machine's configuration, plug them, and put the PCI
- * instructions into the CPUs' table, which exists. Negative errno
- * and one line in `error` on failure; -EIO and -ENOMEM are failures of the host,
- * the rest wrong requests.
+ * Put the PCI instructions into the CPUs' table, which exists. Negative errno and one
+ * line in `error` on failure.
  */
 int machine_pci_create(struct machine *machine, char *error, size_t error_size);
+/* What was plugged is unplugged; the devices themselves stay. */
 void machine_pci_destroy(struct machine *machine);
 
 /* A subsystem reset. No vCPU runs. */
 void machine_pci_reset(struct machine *machine);
 
-/*
- * Measurement blocks are brought up to date by the main thread, a few times a
- * second, if there is a function to measure.
- */
-bool machine_pci_wants_time(const struct machine *machine);
+/* Bring measurement blocks up to date: the main thread, a few times a second. */
 void machine_pci_update(struct machine *machine);
 
 /* SCLP configure and deconfigure: the response code. */

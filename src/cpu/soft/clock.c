@@ -56,6 +56,14 @@ uint64_t cpu_complex_tod(struct cpu_complex *x)
 	return clock_tod(x->vcpus[0], x->vcpus[0]->handler_op);
 }
 
+/* Timers that were armed ring too early now, and are armed again then. */
+void cpu_complex_set_tod(struct cpu_complex *x, uint64_t tod)
+{
+	if (!x->config.deterministic)
+		__atomic_add_fetch(&x->tod_offset, (int64_t)(tod - cpu_complex_tod(x)),
+				   __ATOMIC_RELAXED);
+}
+
 uint64_t clock_tod_unique(const struct vcpu *c, const struct op *o)
 {
 	struct cpu_complex *x = c->complex;

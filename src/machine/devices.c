@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine's devices; see devices.h. */
+#include "machine/devices.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/device.h"
+#include "machine/internal.h"
+#include "pci/pci.h"
+#include "zpci/zpci.h"
+
+/* Where QEMU has devices in its tree of objects; clients know devices by it. */
+#define PATH_NAMED "/machine/peripheral/%s"
+#define PATH_UNNAMED "/machine/peripheral-anon/device[%u]"
+#define PATH_MAX_LENGTH (sizeof(PATH_UNNAMED) + DEVICE_ID_MAX)
+
+struct machine_device {
+	struct machine_device *next;
+	const struct device_type *type;
+	struct pci_function *function;
+	uint32_t fid;
+	uint16_t uid;
+	char id[DEVICE_ID_MAX + 1];
+	char path[PATH_MAX_LENGTH];
+	/* With list_lock held: */
+	bool wanted_back; /* the guest was asked for it */
+	bool given_back;
+};
+
+struct machine_devices {
+	pthread_mutex_t plug_lock;
+	pthread_mutex_t list_lock;
+	struct machine_device *first, **last;
+	atomic_uint present;
+	unsigned int made; /* so far, for names */
+};
+
+/* --- names and numbers ----------------------------------------------------------------- */
+
+static bool asked_for(const struct machine_config *config, uint32_t value, bool fid)
+{
+	for (unsigned int i = 0; i < config->device_count; i++) {
+		const struct device_config *device = &config->devices[i];
+
+		if (fid ? device->has_fid && device->fid == value :
+			  device->has_uid && device->uid == value)
+			return true;
+	}
+	return false;
+}
+
+/* Both are numbers that no device has, neither one made nor one asked for. */
+static uint32_t free_fid(struct machine *machine)
+{
+	uint32_t fid = 0;
+
+	while (asked_for(&machine->config, fid, true) || zpci_fid_in_use(machine->zpci, fid))
+		fid++;
+	return fid;
+}
+
+/* 0, which means none, when all are taken. */
+static uint32_t free_uid(struct machine *machine)
+{
+	for (uint32_t uid = 1; uid <= UINT16_MAX; uid++)
+		if (!asked_for(&machine->config, uid, false) &&
+		    !zpci_uid_in_use(machine->zpci, (uint16_t)uid))
+			return uid;
+	return 0;
+}
+
+/* With plug_lock held, which is enough to read the list. */
+static struct machine_device *find(struct machine_devices *devices, const char *id)
+{
+	struct machine_device *device;
+
+	for (device = devices->first; device; device = device->next)
+		if ((*id && !strcmp(device->id, id)) || !strcmp(device->path, id))
+			return device;
+	return NULL;
+}
+
+/* With list_lock held. */
+static struct machine_device *find_fid(struct machine_devices *devices, uint32_t fid)
+{
+	struct machine_device *device;
+
+	for (device = devices->first; device; device = device->next)
+		if (device->fid == fid)
+			return device;
+	return NULL;
+}
+
+/* --- plugging: with plug_lock held -------------------------------------------------------- */
+
+static struct zpci_function_config function_config(struct machine *machine,
+						   const struct device_config *config,
+						   const struct pci_function *device)
+{
+	struct zpci_function_config function = zpci_function_defaults(config->fid);
+
+	function.uid = (uint16_t)config->uid;
+	function.relaxed_translation = config->has_relaxed_translation ?
+					       config->relaxed_translation :
+					       machine->features & MACHINE_RELAXED_TRANSLATION;
+	function.interrupts = (uint16_t)MAX(function.interrupts, pci_function_msix_vectors(device));
+	if (config->type->store_block_max)
+		function.store_block_max = config->type->store_block_max;
+	return function;
+}
+
+/* `error` begins with "device" and the type. */
+static int plug(struct machine *machine, struct device_config *config, bool announce,
+		char *error, size_t error_size)
+{
+	struct machine_devices *devices = machine->devices;
+	struct zpci_function_config function;
+	char name[64], reason[DEVICE_ERROR_MAX] = "";
+	struct machine_device *device;
+	int rc;
+
+	device = calloc(1, sizeof(*device));
+	if (!device) {
+		snprintf(error, error_size, "device %s: out of memory", config->type->name);
+		return -ENOMEM;
+	}
+	if (!config->has_fid) {
+		config->fid = free_fid(machine);
+		config->has_fid = true;
+	}
+	if (!config->has_uid) {
+		config->uid = free_uid(machine);
+		config->has_uid = true;
+	}
+	device->type = config->type;
+	device->fid = config->fid;
+	device->uid = (uint16_t)config->uid;
+	memcpy(device->id, config->id, sizeof(device->id));
+	if (*device->id)
+		snprintf(device->path, sizeof(device->path), PATH_NAMED, device->id);
+	else
+		snprintf(device->path, sizeof(device->path), PATH_UNNAMED, devices->made);
+	snprintf(name, sizeof(name), "%s%u", config->type->name, devices->made);
+	rc = device_create(config, name, &device->function, error, error_size);
+	if (rc)
+		goto free_device;
+	function = function_config(machine, config, device->function);
+	/* In the list first: the guest may use it as soon as it is plugged. */
+	pthread_mutex_lock(&devices->list_lock);
+	*devices->last = device;
+	devices->last = &device->next;
+	pthread_mutex_unlock(&devices->list_lock);
+	rc = zpci_plug(machine->zpci, device->function, &function, announce, reason,
+		       sizeof(reason));
+	if (rc) {
+		snprintf(error, error_size, "device %s: %s", config->type->name, reason);
+		goto unlist;
+	}
+	devices->made++;
+	atomic_fetch_add(&devices->present, 1);
+	machine_wake(machine);
+	return 0;
+unlist:
+	pthread_mutex_lock(&devices->list_lock);
+	devices->last = &devices->first;
+	while (*devices->last != device)
+		devices->last = &(*devices->last)->next;
+	*devices->last = NULL;
+	pthread_mutex_unlock(&devices->list_lock);
+	pci_function_free(device->function);
+free_device:
+	free(device);
+	return rc;
+}
+
+static void unlist(struct machine_devices *devices, struct machine_device *device)
+{
+	struct machine_device **link = &devices->first;
+
+	pthread_mutex_lock(&devices->list_lock);
+	while (*link != device)
+		link = &(*link)->next;
+	*link = device->next;
+	if (!*link)
+		devices->last = link;
+	pthread_mutex_unlock(&devices->list_lock);
+}
+
+static void remove_device(struct machine *machine, struct machine_device *device)
+{
+	const struct machine_event event = {
+		.kind = MACHINE_EVENT_DEVICE_DELETED,
+		.id = device->id,
+		.path = device->path,
+	};
+
+	zpci_unplug(machine->zpci, device->fid);
+	unlist(machine->devices, device);
+	atomic_fetch_sub(&machine->devices->present, 1);
+	pci_function_free(device->function);
+	machine_tell(machine, &event);
+	free(device);
+}
+
+/* --- what the guest says ---------------------------------------------------------------- */
+
+void machine_device_deconfigured(struct machine *machine, uint32_t fid)
+{
+	struct machine_devices *devices = machine->devices;
+	struct machine_device *device;
+	bool noted;
+
+	pthread_mutex_lock(&devices->list_lock);
+	device = find_fid(devices, fid);
+	noted = device && device->wanted_back;
+	if (noted)
+		device->given_back = true;
+	pthread_mutex_unlock(&devices->list_lock);
+	if (noted)
+		machine_wake(machine);
+}
+
+void machine_device_kept(struct machine *machine, uint32_t fid)
+{
+	struct machine_devices *devices = machine->devices;
+	struct machine_event event = { .kind = MACHINE_EVENT_UNPLUG_REFUSED };
+	char id[DEVICE_ID_MAX + 1], path[PATH_MAX_LENGTH];
+	struct machine_device *device;
+	bool refused;
+
+	pthread_mutex_lock(&devices->list_lock);
+	device = find_fid(devices, fid);
+	refused = device && device->wanted_back && !device->given_back;
+	if (refused) {
+		device->wanted_back = false;
+		memcpy(id, device->id, sizeof(id));
+		memcpy(path, device->path, sizeof(path));
+	}
+	pthread_mutex_unlock(&devices->list_lock);
+	if (refused) {
+		event.id = id;
+		event.path = path;
+		machine_tell(machine, &event);
+	}
+}
+
+void machine_devices_finish(struct machine *machine)
+{
+	struct machine_devices *devices = machine->devices;
+	struct machine_device *device, *next;
+	bool gone;
+
+	pthread_mutex_lock(&devices->plug_lock);
+	for (device = devices->first; device; device = next) {
+		next = device->next;
+		pthread_mutex_lock(&devices->list_lock);
+		gone = device->given_back;
+		pthread_mutex_unlock(&devices->list_lock);
+		if (gone)
+			remove_device(machine, device);
+	}
+	pthread_mutex_unlock(&devices->plug_lock);
+}
+
+void machine_devices_reset(struct machine *machine)
+{
+	struct machine_devices *devices = machine->devices;
+	struct machine_device *device, *next;
+
+	pthread_mutex_lock(&devices->plug_lock);
+	for (device = devices->first; device; device = next) {
+		next = device->next;
+		if (device->wanted_back) /* no vCPU runs that could change it */
+			remove_device(machine, device);
+	}
+	pthread_mutex_unlock(&devices->plug_lock);
+}
+
+/* --- what the monitor says ---------------------------------------------------------------- */
+
+int machine_device_add(struct machine *machine, struct device_config *config, char *error,
+		       size_t error_size)
+{
+	struct machine_devices *devices = machine->devices;
+	int rc;
+
+	pthread_mutex_lock(&devices->plug_lock);
+	if (*config->id && find(devices, config->id)) {
+		snprintf(error, error_size, "Duplicate device ID '%s'", config->id);
+		rc = -EEXIST;
+	} else {
+		rc = plug(machine, config, true, error, error_size);
+	}
+	pthread_mutex_unlock(&devices->plug_lock);
+	return rc;
+}
+
+int machine_device_del(struct machine *machine, const char *id, bool force)
+{
+	struct machine_devices *devices = machine->devices;
+	struct machine_device *device;
+	int rc = 0;
+
+	pthread_mutex_lock(&devices->plug_lock);
+	device = find(devices, id);
+	if (!device) {
+		rc = -ENOENT;
+	} else {
+		pthread_mutex_lock(&devices->list_lock);
+		force |= device->wanted_back;
+		device->wanted_back = true;
+		pthread_mutex_unlock(&devices->list_lock);
+		if (force)
+			remove_device(machine, device);
+		else
+			rc = zpci_request_unplug(machine->zpci, device->fid);
+	}
+	pthread_mutex_unlock(&devices->plug_lock);
+	return rc;
+}
+
+void machine_for_each_device(struct machine *machine,
+			     void (*visit)(void *opaque, const struct machine_device_info *info),
+			     void *opaque)
+{
+	struct machine_devices *devices = machine->devices;
+	struct machine_device *device;
+
+	pthread_mutex_lock(&devices->plug_lock);
+	for (device = devices->first; device; device = device->next) {
+		const struct machine_device_info info = {
+			.id = device->id,
+			.path = device->path,
+			.type = device->type,
+			.function = device->function,
+			.fid = device->fid,
+			.uid = device->uid,
+		};
+
+		visit(opaque, &info);
+	}
+	pthread_mutex_unlock(&devices->plug_lock);
+}
+
+/* --- made and taken apart ---------------------------------------------------------------------- */
+
+bool machine_devices_present(const struct machine *machine)
+{
+	return atomic_load(&machine->devices->present);
+}
+
+int machine_devices_create(struct machine *machine, char *error, size_t error_size)
+{
+	struct machine_devices *devices = calloc(1, sizeof(*devices));
+	char reason[DEVICE_ERROR_MAX];
+
+	if (!devices) {
+		snprintf(error, error_size, "out of memory");
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&devices->plug_lock, NULL);
+	pthread_mutex_init(&devices->list_lock, NULL);
+	devices->last = &devices->first;
+	machine->devices = devices;
+	for (unsigned int i = 0; i < machine->config.device_count; i++) {
+		struct device_config *config = &machine->config.devices[i];
+		int rc = plug(machine, config, false, reason, sizeof(reason));
+
+		if (rc) {
+			snprintf(error, error_size, "--%s", reason);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+void machine_devices_destroy(struct machine *machine)
+{
+	struct machine_devices *devices = machine->devices;
+
+	if (!devices)
+		return;
+	while (devices->first) {
+		struct machine_device *device = devices->first;
+
+		devices->first = device->next;
+		pci_function_free(device->function);
+		free(device);
+	}
+	pthread_mutex_destroy(&devices->plug_lock);
+	pthread_mutex_destroy(&devices->list_lock);
+	free(devices);
+	machine->devices = NULL;
+}
