@@ -242,6 +242,23 @@ bool zpci_fid_in_use(struct zpci *zpci, uint32_t fid);
 bool zpci_uid_in_use(struct zpci *zpci, uint16_t uid);
 
 /*
+ * Make errors, to see how a guest recovers.
+ *
+ * zpci_inject_error(): as if the function had failed on its own account. It goes
+ * into the error state, or for event code 003b into the permanent error state,
+ * and the guest is told `pec` and `address`; codes 002a to 002c, which are about
+ * measurement, change no state. -ENOENT no such function, -EINVAL no event code of
+ * an error (1 to ff), -EBUSY the function is not in a state in which it could fail.
+ *
+ * zpci_inject_translation_failure(): of the pages that DMA of the function will
+ * go to, number `count` (1: the next; 0: none) has no translation, for the reason
+ * `pec`. It may be set at any time, and is forgotten when it has happened.
+ * -ENOENT, -EINVAL as above.
+ */
+int zpci_inject_error(struct zpci *zpci, uint32_t fid, uint16_t pec, uint64_t address);
+int zpci_inject_translation_failure(struct zpci *zpci, uint32_t fid, uint16_t pec, uint64_t count);
+
+/*
  * Reset the set of functions, as a subsystem reset does: all are disabled or
  * keep standby, nothing is registered, no event is pending. No vCPU may run.
  */

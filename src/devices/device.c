@@ -18,7 +18,7 @@ static const struct device_type *const device_types[] = {
 	&testdev_device_type,
 };
 
-enum { COMMON_ID, COMMON_UID, COMMON_FID, COMMON_RELAXED_TRANSLATION };
+enum { COMMON_ID, COMMON_UID, COMMON_FID, COMMON_RELAXED_TRANSLATION, COMMON_FAIL_TRANSLATION };
 
 /*
  * ID: the device's name in the monitor. UID: 16 bits, 0 is "no UID"; FID: 32 bits;
@@ -36,6 +36,10 @@ static const struct device_property common_properties[] = {
 					 .preset = "on, in zvisor-0.9 off",
 					 .help = "the guest may do without I/O address "
 						 "translation" },
+	[COMMON_FAIL_TRANSLATION] = { "x-fail-translation", DEVICE_NUMBER, .preset = "none",
+				      .minimum = 1, .maximum = UINT64_MAX,
+				      .help = "of the pages that DMA goes to, number N has no "
+					      "translation, once (to test recovery)" },
 	{ NULL },
 };
 
@@ -264,6 +268,7 @@ static int finish(struct device_config *config, struct device_value *common, int
 	config->fid = (uint32_t)common[COMMON_FID].number;
 	config->has_relaxed_translation = common[COMMON_RELAXED_TRANSLATION].given;
 	config->relaxed_translation = common[COMMON_RELAXED_TRANSLATION].number;
+	config->fail_translation = common[COMMON_FAIL_TRANSLATION].number;
 	if (common[COMMON_ID].given)
 		snprintf(config->id, sizeof(config->id), "%s", common[COMMON_ID].text);
 	for (size_t i = 0; i < ARRAY_SIZE(common_properties); i++)

@@ -53,6 +53,8 @@ struct dma_space {
 	uint64_t epoch;
 	struct dma_access in_flight; /* head of a ring */
 	struct dma_counters counters;
+	uint64_t inject_count; /* pages until one fails, 0: none will */
+	int inject_reason;
 
 	struct iotlb_page *pages; /* NULL until first opened */
 	bool pages_used;
@@ -105,6 +107,14 @@ void dma_space_free(struct dma_space *space)
 const struct dma_memory *dma_space_memory(const struct dma_space *space)
 {
 	return space->memory;
+}
+
+void dma_space_inject(struct dma_space *space, uint64_t count, int reason)
+{
+	pthread_mutex_lock(&space->lock);
+	space->inject_count = count;
+	space->inject_reason = reason;
+	pthread_mutex_unlock(&space->lock);
 }
 
 struct dma_counters dma_space_counters(struct dma_space *space)
@@ -191,6 +201,10 @@ static uint8_t *translate_page(struct dma_space *space, uint64_t iova,
 	uint64_t absolute;
 	bool writable;
 
+	if (unlikely(space->inject_count) && !--space->inject_count) {
+		fault->reason = space->inject_reason;
+		goto failed;
+	}
 	if (space->pages) {
 		const struct iotlb_page *entry = &space->pages[page / PAGE_SIZE % IOTLB_PAGES];
 

@@ -192,6 +192,12 @@ int dma_access_begin(struct dma_space *space, struct dma_access *access,
  */
 void dma_access_end(struct dma_access *access, uint64_t written);
 
+/*
+ * For tests of recovery: of the pages that transfers will translate, let number
+ * `count` (1: the next) fail for `reason`, once. 0: none.
+ */
+void dma_space_inject(struct dma_space *space, uint64_t count, int reason);
+
 /* Bytes that went through so far, by direction as the device sees it. */
 struct dma_counters {
 	uint64_t read, written;

@@ -90,6 +90,17 @@ int machine_device_add(struct machine *machine, struct device_config *config, ch
  */
 int machine_device_del(struct machine *machine, const char *id, bool force);
 
+/*
+ * Let a device's function fail, or let the page with number `count` that its DMA will
+ * go to have no translation: see zpci_inject_error() and
+ * zpci_inject_translation_failure(), whose errors these return. -ENOENT also when
+ * there is no device with this id or path.
+ */
+int machine_device_inject_error(struct machine *machine, const char *id, uint16_t code,
+				uint64_t address);
+int machine_device_fail_translation(struct machine *machine, const char *id, uint16_t code,
+				    uint64_t count);
+
 struct machine_device_info {
 	const char *id; /* or empty */
 	const char *path;

@@ -19,6 +19,9 @@
 #define PATH_UNNAMED "/machine/peripheral-anon/device[%u]"
 #define PATH_MAX_LENGTH (sizeof(PATH_UNNAMED) + DEVICE_ID_MAX)
 
+/* The event code for a page that is not mapped. */
+#define PCI_TRANSLATION_PROTECTION 0x0004
+
 struct machine_device {
 	struct machine_device *next;
 	const struct device_type *type;
@@ -161,6 +164,10 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 		snprintf(error, error_size, "device %s: %s", config->type->name, reason);
 		goto unlist;
 	}
+	if (config->fail_translation)
+		zpci_inject_translation_failure(machine->zpci, config->fid,
+						PCI_TRANSLATION_PROTECTION,
+						config->fail_translation);
 	devices->made++;
 	atomic_fetch_add(&devices->present, 1);
 	machine_wake(machine);
@@ -321,6 +328,34 @@ int machine_device_del(struct machine *machine, const char *id, bool force)
 			rc = zpci_request_unplug(machine->zpci, device->fid);
 	}
 	pthread_mutex_unlock(&devices->plug_lock);
+	return rc;
+}
+
+int machine_device_inject_error(struct machine *machine, const char *id, uint16_t code,
+				uint64_t address)
+{
+	struct machine_device *device;
+	int rc = -ENOENT;
+
+	pthread_mutex_lock(&machine->devices->plug_lock);
+	device = find(machine->devices, id);
+	if (device)
+		rc = zpci_inject_error(machine->zpci, device->fid, code, address);
+	pthread_mutex_unlock(&machine->devices->plug_lock);
+	return rc;
+}
+
+int machine_device_fail_translation(struct machine *machine, const char *id, uint16_t code,
+				    uint64_t count)
+{
+	struct machine_device *device;
+	int rc = -ENOENT;
+
+	pthread_mutex_lock(&machine->devices->plug_lock);
+	device = find(machine->devices, id);
+	if (device)
+		rc = zpci_inject_translation_failure(machine->zpci, device->fid, code, count);
+	pthread_mutex_unlock(&machine->devices->plug_lock);
 	return rc;
 }
 

@@ -470,19 +470,67 @@ void function_disable(struct zpci_function *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
-void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
+/* Into an error state, if that is possible from the one it is in. */
+static bool fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
 {
-	bool failed;
+	bool permanent = pec == PEC_PERMANENT_ERROR, failed;
 
 	pthread_mutex_lock(&f->lock);
-	failed = f->state == FUNCTION_ENABLED;
+	failed = f->state == FUNCTION_ENABLED ||
+		 (permanent && (f->state == FUNCTION_BLOCKED || f->state == FUNCTION_ERROR));
 	if (failed) {
-		f->state = FUNCTION_ERROR;
+		f->state = permanent ? FUNCTION_PERMANENT_ERROR : FUNCTION_ERROR;
 		function_update_dma(f);
 	}
 	pthread_mutex_unlock(&f->lock);
 	if (failed)
 		event_error(f, pec, address);
+	return failed;
+}
+
+void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
+{
+	fail(f, pec, address);
+}
+
+/* --- injected errors -------------------------------------------------------------- */
+
+#define PEC_ERROR_MAX 0xff
+
+int zpci_inject_error(struct zpci *zpci, uint32_t fid, uint16_t pec, uint64_t address)
+{
+	struct zpci_function *f;
+	int rc = 0;
+
+	if (!pec || pec > PEC_ERROR_MAX)
+		return -EINVAL;
+	f = function_enter_fid(zpci, fid);
+	if (!f)
+		return -ENOENT;
+	TRACE(zpci, "zpci_inject", "fid=%#x pec=%04x address=%#llx", fid, pec,
+	      (unsigned long long)address);
+	if (pec >= PEC_FMB_ADDRESS && pec <= PEC_FMB_PROTECTION)
+		event_error(f, pec, address);
+	else if (!fail(f, pec, address))
+		rc = -EBUSY;
+	function_leave(f);
+	return rc;
+}
+
+int zpci_inject_translation_failure(struct zpci *zpci, uint32_t fid, uint16_t pec, uint64_t count)
+{
+	struct zpci_function *f;
+
+	if (!pec || pec > PEC_ERROR_MAX)
+		return -EINVAL;
+	f = function_enter_fid(zpci, fid);
+	if (!f)
+		return -ENOENT;
+	TRACE(zpci, "zpci_inject", "fid=%#x pec=%04x count=%llu", fid, pec,
+	      (unsigned long long)count);
+	dma_space_inject(f->dma, count, pec);
+	function_leave(f);
+	return 0;
 }
 
 void function_fail_for_good(struct zpci_function *f)

@@ -560,6 +560,102 @@ static void measurement_block_in_no_memory_or_with_a_key_is_an_event(void **stat
 	assert_int_equal(load_be64(guest_at(g, FIB_AT + 64)), 0);
 }
 
+/* --- injected errors ----------------------------------------------------------------------- */
+
+static void expect_error_event(struct guest *g, unsigned pec, uint64_t address)
+{
+	struct zpci_event event;
+
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(event.content_code, 1);
+	assert_int_equal(load_be32(event.ccdf + 4), g->fh);
+	assert_int_equal(load_be32(event.ccdf + 8), GUEST_FID);
+	assert_int_equal(load_be64(event.ccdf + 16), address);
+	assert_int_equal(load_be16(event.ccdf + 30), pec);
+	assert_false(zpci_has_event(g->zpci));
+}
+
+static void injected_error_is_like_one_of_the_function(void **state)
+{
+	struct guest *g = *state;
+
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x000b, 0), -EBUSY);
+	guest_enable(g);
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID + 1, 0x000b, 0), -ENOENT);
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0, 0), -EINVAL);
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x0301, 0), -EINVAL);
+	assert_false(zpci_has_event(g->zpci));
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x000b, 0x123), 0);
+	expect_error_event(g, 0x000b, 0x123);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x000b, 0), -EBUSY);
+	guest_fib(g);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->cc, 0);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 0);
+}
+
+static void injected_measurement_error_changes_no_state(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x002a, 0), 0);
+	expect_error_event(g, 0x002a, 0);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 0);
+}
+
+static void permanent_error_lasts_until_the_function_is_disabled(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x0004, 0), 0);
+	expect_error_event(g, 0x0004, 0);
+	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x003b, 0), 0);
+	expect_error_event(g, 0x003b, 0);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[6]), 12);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->cc, 3);
+	guest_stpcifc(g, g->fh);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 8);
+	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(g->cc, 3);
+	guest_disable(g);
+	guest_enable(g);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 0);
+}
+
+static void injected_translation_failure_hits_the_page_that_was_named(void **state)
+{
+	struct guest *g = *state;
+	struct dma_space *space = pci_function_dma(g->function);
+	char bytes[0x1800];
+
+	guest_enable(g);
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 4; i++)
+		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
+	assert_int_equal(dma_read(space, SDMA, bytes, 1), 0); /* a warm cache changes nothing */
+	assert_int_equal(zpci_inject_translation_failure(g->zpci, GUEST_FID, 0x0004, 4), 0);
+	assert_int_equal(dma_read(space, SDMA, bytes, 1), 0);
+	assert_int_equal(dma_read(space, SDMA, bytes, sizeof(bytes)), 0);
+	assert_int_equal(dma_write(space, SDMA + 0x2000, bytes, 1), -EFAULT);
+	expect_error_event(g, 0x0004, SDMA + 0x2000);
+	guest_mpcifc(g, 7);
+	assert_int_equal(dma_write(space, SDMA + 0x2000, bytes, 1), 0);
+	assert_int_equal(zpci_inject_translation_failure(g->zpci, GUEST_FID + 1, 0x0004, 1),
+			 -ENOENT);
+	assert_int_equal(zpci_inject_translation_failure(g->zpci, GUEST_FID, 0, 1), -EINVAL);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
@@ -586,6 +682,10 @@ int main(void)
 		TEST(reset_disables_everything_and_drops_events),
 		TEST(measurement_block_counts_what_was_done),
 		TEST(measurement_block_in_no_memory_or_with_a_key_is_an_event),
+		TEST(injected_error_is_like_one_of_the_function),
+		TEST(injected_measurement_error_changes_no_state),
+		TEST(permanent_error_lasts_until_the_function_is_disabled),
+		TEST(injected_translation_failure_hits_the_page_that_was_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
