@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Adds up what the test runners counted: meson's logs and pytest's, into one last line.
+"""Adds up what the test runners counted: meson's logs, pytest's and the conformance suite's, into one last line.
 
 A program of many tests (cmocka's or TAP) counts with each of them.
 """
@@ -41,11 +41,22 @@ def of_pytest(path):
     return tests - failed - skipped, failed, skipped
 
 
+def of_conformance(path):
+    with open(path, encoding="utf-8") as file:
+        report = json.load(file)
+    counts = report["counts"]["zvisor"]
+    ends = sum(end["machine"] == "zvisor" for end in report["ends"])
+    return counts["pass"], counts["fail"] + ends, counts["not here"]
+
+
 def main():
     totals = [0, 0, 0]
     for path in sys.argv[1:]:
         if os.path.exists(path):
-            counts = of_meson(path) if path.endswith(".json") else of_pytest(path)
+            if os.path.basename(path) == "conformance.json":
+                counts = of_conformance(path)
+            else:
+                counts = of_meson(path) if path.endswith(".json") else of_pytest(path)
             totals = [a + b for a, b in zip(totals, counts)]
     passed, failed, skipped = totals
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))

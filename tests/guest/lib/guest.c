@@ -187,7 +187,7 @@ static char *format(char *p, char *end, const char *f, va_list ap)
  * One SCLP command. The interruption that ends it is taken here, so that none
  * stays pending for a test to stumble over.
  */
-static unsigned sclp(uint32_t command, void *sccb)
+unsigned sclp(uint32_t command, void *sccb)
 {
 	struct run r = run_init(PSW_64 | PSW_WAIT | PSW_EXT, NULL);
 	uint64_t cr0 = ctl_store(0);

@@ -275,6 +275,12 @@ void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void power_off(void) __attribute__((noreturn));
 void panic(uint64_t code) __attribute__((noreturn));
 
+/*
+ * One SCLP command, to its end: the condition code of SERVC; the answer is in the
+ * control block, which is a page or lies in one.
+ */
+unsigned sclp(uint32_t command, void *sccb);
+
 /* Is facility bit n installed (STFLE)? */
 bool facility(unsigned n);
 

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""Runs the zPCI conformance suite on zvisor and on QEMU, and says where they differ.
+
+Each program of tests/guest/zpci prints TAP, one line for each check: its name, its grade
+and what it expects. A check passes, fails, is not here (the machine lacks what it wants),
+or is missing: the program did not come to it, since the machine died or hung.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+from zvlib import run
+
+LINE = re.compile(r"(not )?ok \d+ - (\S+) \[([LQC])\] (.*?)(?: # SKIP (.*))?$")
+PLAN = re.compile(r"1\.\.(\d+)$")
+DIFFERENCES = os.path.join(run.ROOT, "tests/guest/zpci/qemu-differences")
+DOCUMENT = os.path.join(run.ROOT, "docs/conformance.md")
+BEGIN, END = "<!-- checks: begin -->", "<!-- checks: end -->"
+
+TESTDEV = ["testdev,vectors=64,fid=7", "testdev,fid=8", "testdev,fid=9"]
+RNG = "virtio-rng-pci,iommu_platform=on,disable-legacy=on"
+
+
+class Program:
+    """A program and the machine that it wants."""
+
+    def __init__(self, name, devices=TESTDEV, functions=3, memory="64M", cpus=1, append="", more=(),
+                 timeout=120, qemu=True):
+        self.name, self.memory, self.cpus, self.append = name, memory, cpus, append
+        self.devices, self.functions, self.more = devices, functions, list(more)
+        self.timeout, self.qemu = timeout, qemu
+
+    def kernel(self):
+        return os.path.join(run.build_folder(), "tests/guest/zpci/zpci-" + self.name)
+
+    def zvisor(self):
+        return run.zvisor_command(self.kernel(), append=self.append, memory=self.memory, cpus=self.cpus,
+                                  devices=self.devices, more=self.more)
+
+    def on_qemu(self):
+        more = ["-cpu", "max", "-no-reboot"]
+        for i in range(self.functions):
+            more += ["-device", f"zpci,uid={i + 1},fid={i + 7},target=f{i}", "-device", f"{RNG},id=f{i}"]
+        return run.qemu_command(self.kernel(), append=self.append, memory=self.memory, cpus=self.cpus, more=more)
+
+    def elsewhere(self, command):
+        return ["sh", "-c", command.format(kernel=shlex.quote(self.kernel()), append=shlex.quote(self.append),
+                                           cpus=self.cpus, memory=self.memory)]
+
+
+PROGRAMS = [
+    Program("clp"),
+    Program("loadstore"),
+    Program("nobar"),
+    Program("controls", devices=["testdev,vectors=64,fid=7,relaxed-translation=off"] + TESTDEV[1:]),
+    Program("events"),
+]
+
+
+class Check:
+    def __init__(self, program, name, grade, text):
+        self.program, self.name, self.grade, self.text = program, name, grade, text
+        self.results = {}
+
+
+def execute(command, timeout):
+    """What the guest said, and how the run ended in words; None: as it should."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=timeout)
+        output, how = done.stdout, None
+        if done.returncode < 0:
+            how = f"the machine died of signal {-done.returncode}"
+    except subprocess.TimeoutExpired as late:
+        output, how = late.stdout or b"", f"no end within {timeout} s"
+    text = output.decode(errors="replace").replace("\r", "")
+    if not how:
+        bail = re.search(r"^Bail out! (.*)$", text, re.M)
+        if bail:
+            how = bail[1]
+        elif not any(PLAN.match(line) for line in text.splitlines()):
+            how = "the program did not come to its end"
+    return text, how
+
+
+def collect(checks, program, machine, command):
+    """Run, and note the results under the machine's name. What went wrong, or None."""
+    text, how = execute(command, program.timeout)
+    notes, last = [], None
+    for line in text.splitlines():
+        match = LINE.match(line)
+        if match:
+            check = checks.setdefault(match[2], Check(program.name, match[2], match[3], match[4]))
+            result = "fail" if match[1] else "not here" if match[5] else "pass"
+            # A name that comes twice: the worse one counts.
+            if check.results.get(machine, {}).get("result") != "fail":
+                check.results[machine] = {"result": result}
+                if match[5]:
+                    check.results[machine]["why"] = match[5]
+            last = check if result == "fail" else None
+        elif line.startswith("#   ") and last:
+            last.results[machine].setdefault("notes", []).append(line[4:])
+    return how
+
+
+def differences():
+    known = []
+    with open(DIFFERENCES, encoding="utf-8") as file:
+        for line in file:
+            if line.strip() and not line.startswith("#"):
+                known.append([part.strip() for part in line.split("|", 1)])
+    return known
+
+
+def explain(known, name):
+    for pattern, why in known:
+        if fnmatch.fnmatchcase(name, pattern):
+            return why
+    return None
+
+
+def result_of(check, machine):
+    return check.results.get(machine, {}).get("result", "missing")
+
+
+def print_table(checks, machines, different):
+    width = max((len(c.name) for c in checks), default=0)
+    print(f"{'check':{width}}     " + " ".join(f"{m:9}" for m in machines))
+    for check in checks:
+        results = [result_of(check, m) for m in machines]
+        if different and len(set(results)) == 1 and results[0] == "pass":
+            continue
+        print(f"{check.name:{width}} [{check.grade}] " + " ".join(f"{r:9}" for r in results).rstrip())
+        for machine in machines:
+            for note in check.results.get(machine, {}).get("notes", []):
+                if result_of(check, machine) == "fail":
+                    print(f"{'':{width}}     {machine}: {note}")
+
+
+def document(checks, known, peer):
+    rows = ["| check | expects | grade | QEMU 7.2 | why |", "|---|---|---|---|---|"]
+    for check in checks:
+        result = result_of(check, peer)
+        why = check.results.get(peer, {}).get("why", "") if result == "not here" else \
+            explain(known, check.name) or "" if result in ("fail", "missing") else ""
+        rows.append(f"| `{check.name}` | {check.text} | {check.grade} | {result} | {why} |")
+    with open(DOCUMENT, encoding="utf-8") as file:
+        text = file.read()
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    with open(DOCUMENT, "w", encoding="utf-8") as file:
+        file.write(before + BEGIN + "\n\n" + "\n".join(rows) + "\n\n" + END + after)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__.splitlines()[0])
+    parser.add_argument("--no-qemu", action="store_true", help="on zvisor alone")
+    parser.add_argument("--different", action="store_true", help="only the checks in which the machines differ")
+    parser.add_argument("--docs", action="store_true", help="write the table of docs/conformance.md")
+    parser.add_argument("--on", metavar="COMMAND", help="a shell command that runs {kernel} elsewhere")
+    parser.add_argument("--json", default=os.path.join(run.ROOT, "build/conformance.json"))
+    parser.add_argument("program", nargs="*", help=", ".join(p.name for p in PROGRAMS))
+    args = parser.parse_args()
+    for name in args.program:
+        if name not in [p.name for p in PROGRAMS]:
+            parser.error(f"no such program: {name} (there are {', '.join(p.name for p in PROGRAMS)})")
+    return args
+
+
+def main():
+    args = arguments()
+    peer = "other" if args.on else "QEMU" if not args.no_qemu and run.qemu_program() else None
+    machines = ["zvisor"] + ([peer] if peer else [])
+    programs = [p for p in PROGRAMS if not args.program or p.name in args.program]
+    checks, ends = {}, []
+    for program in programs:
+        for machine in machines:
+            if machine != "zvisor" and not program.qemu and not args.on:
+                continue
+            command = program.zvisor() if machine == "zvisor" else \
+                program.elsewhere(args.on) if args.on else program.on_qemu()
+            how = collect(checks, program, machine, command)
+            if how:
+                ends.append({"program": program.name, "machine": machine, "how": how})
+    checks = list(checks.values())
+    print_table(checks, machines, args.different)
+    for end in ends:
+        print(f"{end['program']} on {end['machine']}: {end['how']}")
+
+    known = differences()
+    counts = {m: {r: sum(result_of(c, m) == r for c in checks) for r in ("pass", "fail", "not here", "missing")}
+              for m in machines}
+    with open(args.json, "w", encoding="utf-8") as file:
+        json.dump({"machines": machines, "counts": counts, "ends": ends,
+                   "checks": [{"program": c.program, "name": c.name, "grade": c.grade, "expects": c.text,
+                               "results": c.results} for c in checks]}, file, indent=1)
+    if args.docs:
+        document(checks, known, peer)
+    if peer == "QEMU":
+        for check in checks:
+            if result_of(check, peer) in ("fail", "missing") and not explain(known, check.name):
+                print(f"no explanation in tests/guest/zpci/qemu-differences: {check.name}")
+    for machine in machines:
+        c = counts[machine]
+        print(f"{machine}: {c['pass']} passed, {c['fail']} failed, {c['not here']} not here, {c['missing']} missing")
+    wrong = counts["zvisor"]["fail"] + sum(e["machine"] == "zvisor" for e in ends)
+    return 1 if wrong or not counts["zvisor"]["pass"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

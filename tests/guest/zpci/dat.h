@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One address space in which all of memory is where it is, but for one page that
+ * may not be stored to and one that is not there: for operands whose access fails.
+ * Source: Principles of Operation, chapter 3, "Dynamic Address Translation".
+ */
+#ifndef ZPCI_DAT_H
+#define ZPCI_DAT_H
+
+#include "lib/guest.h"
+
+#define DAT_SEGMENTS 64u /* of 1 MiB */
+#define DAT_SEGMENT_INVALID 0x20ull
+#define DAT_PAGE_INVALID 0x400ull
+#define DAT_PAGE_PROTECTED 0x200ull
+
+/* CR1 is loaded; PSW_DAT then uses it. Either page may be NULL. */
+static inline void dat_prepare(const void *read_only, const void *missing)
+{
+	static uint64_t segments[2048] __attribute__((aligned(4096)));
+	static uint64_t pages[DAT_SEGMENTS][256] __attribute__((aligned(4096)));
+
+	for (unsigned i = 0; i < 2048; i++)
+		segments[i] = i < DAT_SEGMENTS ? (uint64_t)pages[i] : DAT_SEGMENT_INVALID;
+	for (unsigned i = 0; i < DAT_SEGMENTS; i++) {
+		for (unsigned j = 0; j < 256; j++) {
+			uint64_t page = (uint64_t)i << 20 | (uint64_t)j << 12;
+
+			pages[i][j] = page;
+			if (read_only && page == (uint64_t)read_only)
+				pages[i][j] |= DAT_PAGE_PROTECTED;
+			if (missing && page == (uint64_t)missing)
+				pages[i][j] |= DAT_PAGE_INVALID;
+		}
+	}
+	asm volatile("ptlb" : : : "memory");
+	ctl_load(1, (uint64_t)segments | 3); /* segment table, 2048 entries */
+}
+
+#endif
