@@ -77,7 +77,7 @@ enum cpu_floating_class { CPU_FLOATING_IO, CPU_FLOATING_EXTERNAL, CPU_FLOATING_M
 struct cpu_io_interruption {
 	uint32_t subchannel_id;  /* lowcore 184 */
 	uint32_t parameter;      /* lowcore 188 */
-	uint32_t interruption_word; /* lowcore 192: A bit, ISC */
+	uint32_t interruption_word; /* lowcore 192: A bit, directed, ISC */
 };
 
 struct cpu_external_interruption {
@@ -96,9 +96,15 @@ struct cpu_mchk_interruption {
  * function is called on a vCPU's thread, which is enabled for the class; it
  * removes and returns the most urgent interruption that the CPU's subclass mask
  * admits, or returns false. They are called at every change of a PSW: when nothing is
- * pending they must cost next to nothing (one load).
+ * pending they must cost next to nothing (a load or two). take_io also takes what is
+ * directed to this vCPU alone.
+ *
+ * A vCPU that was asked to take something may be kept from it by an interruption
+ * of another class. It then calls `remind`, which tells the CPUs again, by
+ * cpu_complex_floating_pending(), of what is still pending.
  */
 struct cpu_floating_ops {
+	void (*remind)(void *opaque);
 	bool (*take_io)(void *opaque, struct vcpu *, uint64_t cr6, struct cpu_io_interruption *);
 	bool (*take_external)(void *opaque, struct vcpu *, uint64_t cr0,
 			      struct cpu_external_interruption *);
@@ -181,6 +187,11 @@ uint8_t cpu_complex_storage_key(struct cpu_complex *, uint64_t absolute);
  * that admit it.
  */
 void cpu_complex_floating_pending(struct cpu_complex *, enum cpu_floating_class, uint64_t mask);
+/*
+ * An I/O interruption has become pending for one vCPU, by its CPU address: make it look
+ * if it is enabled for it, by these bits of CR6. Any thread.
+ */
+void cpu_complex_directed_pending(struct cpu_complex *, unsigned int cpu, uint64_t mask);
 
 /*
  * Execute until there is a reason to stop. Own thread. Idles in here in an
@@ -208,6 +219,8 @@ void vcpu_cpu_reset(struct vcpu *);
 void vcpu_initial_reset(struct vcpu *);
 void vcpu_clear_reset(struct vcpu *);
 void vcpu_start(struct vcpu *); /* leave the stopped state */
+/* Any thread; another one may change it at once. */
+bool vcpu_is_stopped(const struct vcpu *);
 
 /* For instruction handlers, own thread. */
 static inline uint64_t vcpu_gr(struct vcpu *v, unsigned int r)

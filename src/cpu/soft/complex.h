@@ -160,6 +160,8 @@ void memory_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
 void program_interruption(struct vcpu *);
 /* Deliver what is pending and enabled. True when something was. */
 bool interrupt_deliver(struct vcpu *);
+/* When none is left to deliver. */
+void interrupt_answer(struct vcpu *);
 void supervisor_call(struct vcpu *, const struct op *);
 /* New PSW from an instruction or a lowcore; raises the early exceptions. */
 void psw_load(struct vcpu *, uint64_t mask, uint64_t addr);

@@ -343,7 +343,8 @@ static bool enabled_for(const struct vcpu *c, enum cpu_floating_class class, uin
 }
 
 /*
- * One idle vCPU that is enabled, else all that are. A vCPU whose masks change while they
+ * One idle vCPU that is enabled and was not asked for another one just now, else all that
+ * are enabled. A vCPU whose masks change while they
  * are looked at here finds the interruption by itself: changing them asks for
  * attention, and what asks for attention passes a fence and looks.
  */
@@ -355,7 +356,7 @@ void cpu_complex_floating_pending(struct cpu_complex *x, enum cpu_floating_class
 		struct vcpu *v = x->vcpus[i];
 
 		if (atomic_load_explicit(&v->waiting, memory_order_relaxed) &&
-		    enabled_for(v, class, mask)) {
+		    enabled_for(v, class, mask) && !atomic_exchange(&v->asked, true)) {
 			vcpu_kick(v);
 			return;
 		}
@@ -364,4 +365,26 @@ void cpu_complex_floating_pending(struct cpu_complex *x, enum cpu_floating_class
 		if (enabled_for(x->vcpus[i], class, mask))
 			vcpu_kick(x->vcpus[i]);
 	}
+}
+
+void cpu_complex_directed_pending(struct cpu_complex *x, unsigned int cpu, uint64_t mask)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	if (cpu < x->count && enabled_for(x->vcpus[cpu], CPU_FLOATING_IO, mask))
+		vcpu_kick(x->vcpus[cpu]);
+}
+
+/*
+ * Having looked, forget that this vCPU was asked, so that it can be asked again. If it
+ * took something else instead, what it was asked for is another one's to take.
+ */
+void interrupt_answer(struct vcpu *c)
+{
+	struct cpu_complex *x = c->complex;
+
+	if (likely(!atomic_load_explicit(&c->asked, memory_order_relaxed)))
+		return;
+	atomic_store(&c->asked, false);
+	if (x->config.floating && x->config.floating->remind)
+		x->config.floating->remind(x->config.opaque);
 }

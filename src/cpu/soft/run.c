@@ -489,6 +489,7 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 			if (c->psw_invalid)
 				early_specification(c);
 		}
+		interrupt_answer(c);
 		pending = atomic_load(&c->pending);
 		if (c->check_stop) {
 			c->check_stop = false;

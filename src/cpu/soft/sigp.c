@@ -128,7 +128,7 @@ void sigp_stop_here(struct vcpu *c)
 
 /* ---- The orders ---- */
 
-static bool is_stopped(const struct vcpu *v)
+bool vcpu_is_stopped(const struct vcpu *v)
 {
 	return __atomic_load_n(&v->s.stopped, __ATOMIC_ACQUIRE);
 }
@@ -156,7 +156,7 @@ static void stop_with(struct vcpu *v, unsigned int pending)
 
 static bool is_stopping(const struct vcpu *v)
 {
-	return !is_stopped(v) && atomic_load(&v->pending) & PENDING_STOP;
+	return !vcpu_is_stopped(v) && atomic_load(&v->pending) & PENDING_STOP;
 }
 
 /* Returns the condition code; *status is stored for 1. */
@@ -168,7 +168,7 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 	*status = 0;
 	switch (code) {
 	case SIGP_SENSE:
-		if (is_stopped(v))
+		if (vcpu_is_stopped(v))
 			*status |= STATUS_STOPPED;
 		if (atomic_load(&v->pending) & PENDING_EXTERNAL_CALL)
 			*status |= STATUS_EXTERNAL_CALL_PENDING;
@@ -194,18 +194,18 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 	case SIGP_START:
 		if (is_stopping(v))
 			return 2;
-		if (is_stopped(v))
+		if (vcpu_is_stopped(v))
 			set_operating(v);
 		return 0;
 	case SIGP_STOP:
-		if (!is_stopped(v))
+		if (!vcpu_is_stopped(v))
 			stop_with(v, 0);
 		return 0;
 	case SIGP_RESTART:
 		if (is_stopping(v))
 			return 2;
 		atomic_fetch_or(&v->pending, PENDING_RESTART);
-		if (is_stopped(v))
+		if (vcpu_is_stopped(v))
 			set_operating(v);
 		else
 			notify(v);
@@ -213,20 +213,20 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 	case SIGP_STOP_STORE_STATUS:
 		if (is_stopping(v))
 			return 2;
-		if (is_stopped(v))
+		if (vcpu_is_stopped(v))
 			store_status(v, v->s.prefix);
 		else
 			stop_with(v, PENDING_STORE_STATUS);
 		return 0;
 	case SIGP_INITIAL_CPU_RESET:
-		if (!is_stopped(v)) {
+		if (!vcpu_is_stopped(v)) {
 			stop_with(v, PENDING_INITIAL_RESET);
 			return v == c ? 0 : 2;
 		}
 		vcpu_initial_reset(v);
 		return 0;
 	case SIGP_CPU_RESET:
-		if (!is_stopped(v)) {
+		if (!vcpu_is_stopped(v)) {
 			stop_with(v, PENDING_CPU_RESET);
 			return v == c ? 0 : 2;
 		}
@@ -238,7 +238,7 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 			*status = STATUS_INVALID_PARAMETER;
 			return 1;
 		}
-		if (!is_stopped(v)) {
+		if (!vcpu_is_stopped(v)) {
 			*status = STATUS_INCORRECT_STATE;
 			return 1;
 		}
@@ -250,14 +250,14 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 			*status = STATUS_INVALID_PARAMETER;
 			return 1;
 		}
-		if (!is_stopped(v)) {
+		if (!vcpu_is_stopped(v)) {
 			*status = STATUS_INCORRECT_STATE;
 			return 1;
 		}
 		store_status(v, parameter - LC_FPR_SAVE);
 		return 0;
 	case SIGP_SENSE_RUNNING:
-		if (!is_stopped(v) && !atomic_load(&v->waiting))
+		if (!vcpu_is_stopped(v) && !atomic_load(&v->waiting))
 			return 0;
 		*status = STATUS_NOT_RUNNING;
 		return 1;
@@ -277,7 +277,7 @@ static unsigned int set_architecture(struct vcpu *c, uint32_t *status)
 
 	*status = STATUS_INVALID_PARAMETER;
 	for (unsigned int i = 0; i < x->count; i++) {
-		if (x->vcpus[i] != c && !is_stopped(x->vcpus[i]))
+		if (x->vcpus[i] != c && !vcpu_is_stopped(x->vcpus[i]))
 			*status = STATUS_INCORRECT_STATE;
 	}
 	return 1;

@@ -212,6 +212,7 @@ struct vcpu {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	atomic_bool waiting;   /* in an enabled wait */
+	atomic_bool asked; /* to take a floating interruption, when nobody else was */
 	bool asleep;           /* the thread waits for wake; under lock */
 	atomic_bool in_guest;  /* may use its TLB; else flushes wait for nothing */
 	atomic_bool in_code;   /* may use decoded code; else it may be thrown away */
