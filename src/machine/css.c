@@ -174,7 +174,8 @@ static int handle_tpi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 		if (rc)
 			return rc;
 	}
-	if (!floating_take_io(&machine->floating, vcpu_state(v)->cr[6], &io)) {
+	if (!floating_take_io(&machine->floating, machine_cpu_address(v), vcpu_state(v)->cr[6],
+			      &io)) {
 		vcpu_set_cc(v, 0);
 		return 0;
 	}
@@ -188,7 +189,7 @@ static int handle_tpi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 				  vcpu_state(v)->prefix + LC_IO_SUBCHANNEL_ID, code, 12);
 	if (rc) {
 		/* Another CPU has taken the page away meanwhile: not stored, not taken. */
-		floating_adapter(&machine->floating, io.interruption_word >> 27 & 7);
+		floating_put_back_io(&machine->floating, machine_cpu_address(v), &io);
 		return rc;
 	}
 	vcpu_set_cc(v, 1);

@@ -134,6 +134,8 @@ static void *vcpu_thread(void *argument)
 		cpu->seen = cpu->kicks;
 		pthread_mutex_unlock(&machine->lock);
 		why = vcpu_run(cpu->vcpu);
+		if (why == VCPU_EXIT_STOPPED)
+			machine_pci_cpu_stopped(machine, machine_cpu_address(cpu->vcpu));
 		pthread_mutex_lock(&machine->lock);
 		cpu->psw_mask = vcpu_state(cpu->vcpu)->psw_mask;
 		cpu->psw_addr = vcpu_state(cpu->vcpu)->psw_addr;
@@ -293,7 +295,8 @@ void machine_listen(struct machine *machine, machine_listener *listener, void *o
 
 static bool take_io(void *opaque, struct vcpu *vcpu, uint64_t cr6, struct cpu_io_interruption *io)
 {
-	return floating_take_io(&((struct machine *)opaque)->floating, cr6, io);
+	return floating_take_io(&((struct machine *)opaque)->floating, machine_cpu_address(vcpu),
+				cr6, io);
 }
 
 static bool take_external(void *opaque, struct vcpu *vcpu, uint64_t cr0,
@@ -308,7 +311,13 @@ static bool take_mchk(void *opaque, struct vcpu *vcpu, uint64_t cr14,
 	return floating_take_mchk(&((struct machine *)opaque)->floating, cr14, mchk);
 }
 
+static void remind(void *opaque)
+{
+	floating_remind(&((struct machine *)opaque)->floating);
+}
+
 static const struct cpu_floating_ops floating_ops = {
+	.remind = remind,
 	.take_io = take_io,
 	.take_external = take_external,
 	.take_mchk = take_mchk,
@@ -809,6 +818,7 @@ static int create_parts(struct machine *machine)
 		.memory = &machine->memory,
 		.cpus = machine->config.cpus,
 		.console = machine->config.console,
+		.directed_interrupts = machine->features & MACHINE_DIRECTED_INTERRUPTS,
 		.ops = &sclp_ops,
 		.opaque = machine,
 	};

@@ -94,6 +94,17 @@ static void pci_set_interruption_mode(void *opaque, unsigned int isc,
 	floating_set_mode(&((struct machine *)opaque)->floating, isc, mode);
 }
 
+static bool pci_directed_interruption(void *opaque, unsigned int cpu, unsigned int isc)
+{
+	return floating_directed(&((struct machine *)opaque)->floating, cpu, isc);
+}
+
+static void pci_set_directed_mode(void *opaque, unsigned int cpu, unsigned int isc,
+				  enum zpci_interruption_mode mode)
+{
+	floating_set_directed_mode(&((struct machine *)opaque)->floating, cpu, isc, mode);
+}
+
 static void pci_event_pending(void *opaque)
 {
 	css_event_pending(opaque);
@@ -127,6 +138,8 @@ static uint8_t pci_storage_key(void *opaque, uint64_t absolute)
 static const struct zpci_machine_ops machine_ops = {
 	.adapter_interruption = pci_adapter_interruption,
 	.set_interruption_mode = pci_set_interruption_mode,
+	.directed_interruption = pci_directed_interruption,
+	.set_directed_mode = pci_set_directed_mode,
 	.event_pending = pci_event_pending,
 	.deconfigured = pci_deconfigured,
 	.tod = pci_tod,
@@ -136,6 +149,8 @@ static const struct zpci_machine_ops machine_ops = {
 static const struct zpci_machine_ops traced_machine_ops = {
 	.adapter_interruption = pci_adapter_interruption,
 	.set_interruption_mode = pci_set_interruption_mode,
+	.directed_interruption = pci_directed_interruption,
+	.set_directed_mode = pci_set_directed_mode,
 	.event_pending = pci_event_pending,
 	.deconfigured = pci_deconfigured,
 	.tod = pci_tod,
@@ -239,6 +254,12 @@ void machine_pci_reset(struct machine *machine)
 	zpci_reset(machine->zpci);
 }
 
+void machine_pci_cpu_stopped(struct machine *machine, unsigned int cpu)
+{
+	if (floating_withdraw_directed(&machine->floating, cpu))
+		zpci_directed_fallback(machine->zpci, cpu);
+}
+
 void machine_pci_update(struct machine *machine)
 {
 	struct timespec now;
@@ -264,6 +285,7 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 		.machine = trace_any_enabled("zpci_") ? &traced_machine_ops : &machine_ops,
 		.opaque = machine,
 		.uid_checking = true,
+		.directed_interruptions = machine->features & MACHINE_DIRECTED_INTERRUPTS,
 	};
 	int rc;
 

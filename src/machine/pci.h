@@ -33,6 +33,9 @@ void machine_pci_destroy(struct machine *machine);
 /* A subsystem reset. No vCPU runs. */
 void machine_pci_reset(struct machine *machine);
 
+/* The CPU with this address has stopped: others are told of its interruptions. */
+void machine_pci_cpu_stopped(struct machine *machine, unsigned int cpu);
+
 /* Bring measurement blocks up to date: the main thread, a few times a second. */
 void machine_pci_update(struct machine *machine);
 

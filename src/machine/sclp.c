@@ -85,12 +85,26 @@ struct read_info {
 	uint8_t reserved5[8];
 	be16 highest_cpu;        /* 120 */
 	uint8_t reserved6[6];
-	struct cpu_entry cpus[]; /* 128 */
+	/* The characteristics may end here, and the CPU entries begin. */
+	uint8_t reserved7[7];
+	uint8_t directed; /* 135: CPU-directed interruptions */
+	uint8_t reserved8[8];
 };
 static_assert(offsetof(struct read_info, facilities) == 48, "facilities");
 static_assert(offsetof(struct read_info, increments2) == 104, "increments");
 static_assert(offsetof(struct read_info, highest_cpu) == 120, "highest CPU");
-static_assert(offsetof(struct read_info, cpus) == 128, "CPU entries");
+static_assert(offsetof(struct read_info, directed) == 135, "directed interruptions");
+
+/*
+ * Where the CPU entries begin, on a multiple of 16. A program looks at no
+ * characteristics behind that (sclp_early_facilities_detect() in Linux,
+ * drivers/s390/char/sclp_early.c).
+ */
+#define INFO_CPUS_SHORT 128
+#define INFO_CPUS 144
+static_assert(sizeof(struct read_info) == INFO_CPUS, "the characteristics");
+
+#define SCLP_DIRECTED 0x80
 
 #define SCLP_FACILITY_CPU_INFO 0x0800000000000000ull
 #define SCLP_FACILITY_PCI_CONFIGURE 0x0000000040000000ull
@@ -154,9 +168,10 @@ static uint16_t read_scp_info(struct sclp *sclp, struct sccb *sccb)
 	unsigned int cpus = sclp->config.cpus;
 	uint64_t increments = sclp->config.memory->size / MIB;
 	uint64_t facilities = SCLP_FACILITY_CPU_INFO;
+	unsigned int entries = sclp->config.directed_interrupts ? INFO_CPUS : INFO_CPUS_SHORT;
 	struct sccb_header header = info->header;
 
-	if (sccb_length(sccb) < sizeof(*info) + cpus * sizeof(struct cpu_entry))
+	if (sccb_length(sccb) < entries + cpus * sizeof(struct cpu_entry))
 		return RESPONSE_INSUFFICIENT_LENGTH;
 	memset(info, 0, sccb_length(sccb));
 	info->header = header;
@@ -166,11 +181,13 @@ static uint16_t read_scp_info(struct sclp *sclp, struct sccb *sccb)
 	store_be64(info->increments2, increments);
 	info->increment_size = 1;
 	be16_set(&info->cpu_count, (uint16_t)cpus);
-	be16_set(&info->cpu_offset, offsetof(struct read_info, cpus));
+	be16_set(&info->cpu_offset, (uint16_t)entries);
 	ebcdic_put(info->load_parameter, "", sizeof(info->load_parameter));
 	be64_set(&info->facilities, facilities);
 	be16_set(&info->highest_cpu, (uint16_t)(cpus - 1));
-	fill_cpus(info->cpus, cpus);
+	if (sclp->config.directed_interrupts)
+		info->directed = SCLP_DIRECTED;
+	fill_cpus((struct cpu_entry *)(sccb->bytes + entries), cpus);
 	return RESPONSE_READ;
 }
 

@@ -59,6 +59,7 @@ struct sclp_config {
 	struct memory *memory;
 	unsigned int cpus;
 	enum sclp_console console;
+	bool directed_interrupts; /* announce that interruptions can be directed to a CPU */
 	const struct sclp_ops *ops;
 	void *opaque;
 };

@@ -64,13 +64,15 @@ static const struct {
 
 static const struct machine_property properties[] = {
 	{ "mio", MACHINE_MIO, "PCI loads and stores by address, which Linux prefers to handles" },
+	{ "directed-interrupts", MACHINE_DIRECTED_INTERRUPTS,
+	  "a PCI interruption goes to the CPU that Linux chose for it" },
 };
 
 /* The newest first. */
 static const struct machine_version versions[] = {
 	{
 		.name = "zvisor-1.0",
-		.features = MACHINE_RELAXED_TRANSLATION,
+		.features = MACHINE_RELAXED_TRANSLATION | MACHINE_DIRECTED_INTERRUPTS,
 		.facilities = facilities_common,
 		.facility_count = ARRAY_SIZE(facilities_common),
 		.machine_type = 0x2817,

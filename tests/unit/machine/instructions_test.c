@@ -57,6 +57,20 @@ void cpu_complex_floating_pending(struct cpu_complex *cpus, enum cpu_floating_cl
 {
 }
 
+void cpu_complex_directed_pending(struct cpu_complex *cpus, unsigned int cpu, uint64_t mask)
+{
+}
+
+struct vcpu *cpu_complex_vcpu(struct cpu_complex *cpus, unsigned int index)
+{
+	return &container_of(cpus, struct fixture, cpus)->vcpu;
+}
+
+bool vcpu_is_stopped(const struct vcpu *v)
+{
+	return false;
+}
+
 struct cpu_state *vcpu_state(struct vcpu *v)
 {
 	return &v->state;
@@ -261,6 +275,21 @@ static void tpi_that_cannot_store_clears_nothing(void **state)
 	assert_int_equal(execute(f, 0xb236, 0, 0, NO_ACCESS), PGM_PAGE_TRANSLATION);
 	assert_int_equal(execute(f, 0xb236, 0, 0, BLOCK), PGM_NONE);
 	assert_int_equal(f->vcpu.cc, 1);
+}
+
+static void tpi_finds_what_is_directed_to_its_cpu(void **state)
+{
+	struct fixture *f = *state;
+
+	f->vcpu.state.cr[6] = 0xff000000;
+	assert_true(floating_directed(&f->machine.floating, 0, 2));
+	assert_int_equal(execute(f, 0xb236, 0, 0, BLOCK), PGM_NONE);
+	assert_int_equal(f->vcpu.cc, 0);
+	assert_true(floating_directed(&f->machine.floating, 1, 2));
+	f->vcpu.state.prefix = 0x40000;
+	assert_int_equal(execute(f, 0xb236, 0, 0, 0), PGM_NONE);
+	assert_int_equal(f->vcpu.cc, 1);
+	assert_int_equal(load_be32(f->machine.memory.base + 0x40000 + 0xc0), 0xd0000000);
 }
 
 static bool machine_check_pending(struct fixture *f)
@@ -510,6 +539,7 @@ int main(void)
 		TEST(subchannel_operand_is_checked_before_the_subchannel),
 		TEST(tpi_stores_and_clears_an_interruption),
 		TEST(tpi_that_cannot_store_clears_nothing),
+		TEST(tpi_finds_what_is_directed_to_its_cpu),
 		TEST(pci_event_makes_one_channel_report),
 		TEST(channel_report_that_cannot_be_stored_stays),
 		TEST(chsc_block_is_checked),

@@ -299,6 +299,7 @@ static void read_scp_info_shows_memory_and_cpus(void **state)
 		assert_int_equal(block[offset + 16 * i], i);
 		assert_int_equal(block[offset + 16 * i + 14], 0);
 	}
+	assert_int_equal(block[135], 0);
 	assert_int_equal(load_be64(block + 48), 0x0800000040000000);
 	assert_int_equal(load_be16(block + 120), 2);
 }
@@ -311,6 +312,22 @@ static void read_scp_info_needs_room_for_all_cpus(void **state)
 	assert_int_equal(call(f, READ_SCP_INFO), 0x0300);
 	new_sccb(f, 128 + 3 * 16);
 	assert_int_equal(call(f, READ_SCP_INFO), 0x0010);
+}
+
+static void directed_interruptions_are_announced_before_the_cpus(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *block;
+
+	f->sclp.config.directed_interrupts = true;
+	new_sccb(f, 144 + 3 * 16 - 1);
+	assert_int_equal(call(f, READ_SCP_INFO), 0x0300);
+	block = new_sccb(f, 144 + 3 * 16);
+	assert_int_equal(call(f, READ_SCP_INFO), 0x0010);
+	assert_int_equal(block[135], 0x80);
+	assert_int_equal(load_be16(block + 18), 144);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(block[144 + 16 * i], i);
 }
 
 static void read_cpu_info_lists_configured_cpus(void **state)
@@ -698,6 +715,7 @@ int main(void)
 		TEST(unknown_command_is_answered),
 		TEST(read_scp_info_shows_memory_and_cpus),
 		TEST(read_scp_info_needs_room_for_all_cpus),
+		TEST(directed_interruptions_are_announced_before_the_cpus),
 		TEST(read_cpu_info_lists_configured_cpus),
 		TEST(pci_function_is_configured_by_its_fid),
 		TEST(masks_say_what_both_sides_take),
