@@ -51,6 +51,7 @@ enum zpci_program {
 	ZPCI_PGM_OPERATION = 0x01,
 	ZPCI_PGM_PRIVILEGED_OPERATION = 0x02,
 	ZPCI_PGM_SPECIFICATION = 0x06,
+	ZPCI_PGM_SPECIAL_OPERATION = 0x13,
 	ZPCI_PGM_OPERAND = 0x15,
 };
 
@@ -84,6 +85,11 @@ struct zpci_vcpu_ops {
 	 * takes it for the CPU address, and is not there without it.
 	 */
 	unsigned (*index)(void *vcpu);
+	/*
+	 * Is the MIO-addressing control, bit 58 of control register 2, one? NULL
+	 * only where zpci_config.mio is false.
+	 */
+	bool (*mio_addressing)(void *vcpu);
 };
 
 #define ZPCI_FAST_VCPUS 64
@@ -170,6 +176,12 @@ struct zpci_config {
 	 * (read SCP information, byte 135), which is the embedder's.
 	 */
 	bool directed_interruptions;
+	/*
+	 * The PCI memory-I/O facility (153) is installed: BARs have addresses, and
+	 * PCILGI, PCISTGI, PCISTBI and PCIWB work. The addresses have bit 0 one:
+	 * guest memory must end below 2^63.
+	 */
+	bool mio;
 };
 
 /* NULL when out of memory. */
@@ -205,6 +217,8 @@ struct zpci_function_config {
 	bool relaxed_translation;
 	/* PCISTB of any length and alignment within 4096 bytes (ISM). */
 	bool relaxed_store_block;
+	/* BARs have addresses, where the facility is installed (not those over 2^44 bytes). */
+	bool mio;
 	/* Start in the standby state instead of the disabled one. */
 	bool standby;
 };
@@ -284,6 +298,17 @@ int zpci_insn_pcistg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
 /* PCI STORE BLOCK, RSY: R1, R3, D2(B2). */
 int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
 		     uint64_t address, unsigned ar);
+/*
+ * The same by address, from any state of the CPU: PCI LOAD, PCI STORE (pcilgi,
+ * pcistgi), RRE: R1, R2; PCI STORE BLOCK (pcistbi), RSY: R1, R3, D2(B2); PCI WRITE
+ * BARRIER (pciwb). The address is a guest-virtual one, in a register: it is
+ * translated with zpci_vcpu_ops.translate, access register R2 or R3.
+ */
+int zpci_insn_pcilgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_pcistgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_pcistbi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3, uint64_t address,
+		      unsigned ar);
+int zpci_insn_pciwb(struct zpci *zpci, void *vcpu);
 /* MODIFY PCI FUNCTION CONTROLS, STORE PCI FUNCTION CONTROLS, RXY: R1, D2(X2,B2). */
 int zpci_insn_mpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar);
 int zpci_insn_stpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar);

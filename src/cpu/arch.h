@@ -59,6 +59,9 @@
 #define CR0_INTERRUPT_KEY BIT64(57)
 #define CR0_IUCV BIT64(62)
 
+/* CR2, beside the dispatchable-unit-control-table origin */
+#define CR2_MIO_ADDRESSING BIT64(58)
+
 /* CR9: PER */
 #define CR9_BRANCH BIT64(32)
 #define CR9_IFETCH BIT64(33)

@@ -69,6 +69,11 @@ static unsigned int pci_index(void *vcpu)
 	return vcpu_state(vcpu)->cpu_address;
 }
 
+static bool pci_mio_addressing(void *vcpu)
+{
+	return vcpu_state(vcpu)->cr[2] & CR2_MIO_ADDRESSING;
+}
+
 static const struct zpci_vcpu_ops vcpu_ops = {
 	.gr = pci_gr,
 	.set_gr = pci_set_gr,
@@ -79,6 +84,7 @@ static const struct zpci_vcpu_ops vcpu_ops = {
 	.write = pci_write,
 	.translate = pci_translate,
 	.index = pci_index,
+	.mio_addressing = pci_mio_addressing,
 };
 
 /* --- … and of the machine ---------------------------------------------------------------- */
@@ -182,6 +188,21 @@ static int handle_pcilg(void *opaque, struct vcpu *v, const struct cpu_insn *ins
 	return zpci_insn_pcilg(zpci_of(opaque), v, insn->r1, insn->r2);
 }
 
+static int handle_pcistgi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_pcistgi(zpci_of(opaque), v, insn->r1, insn->r2);
+}
+
+static int handle_pcilgi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_pcilgi(zpci_of(opaque), v, insn->r1, insn->r2);
+}
+
+static int handle_pciwb(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_pciwb(zpci_of(opaque), v);
+}
+
 static int handle_rpcit(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
 	return zpci_insn_rpcit(zpci_of(opaque), v, insn->r1, insn->r2);
@@ -202,6 +223,11 @@ static int handle_pcistb(void *opaque, struct vcpu *v, const struct cpu_insn *in
 	return zpci_insn_pcistb(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
 }
 
+static int handle_pcistbi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	return zpci_insn_pcistbi(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
+}
+
 static int handle_sic(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
 	return zpci_insn_sic(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
@@ -211,14 +237,10 @@ static const struct {
 	uint16_t opcode;
 	cpu_insn_handler *handler;
 } instructions[] = {
-	{ 0xb9a0, handle_clp },
-	{ 0xb9d0, handle_pcistg },
-	{ 0xb9d2, handle_pcilg },
-	{ 0xb9d3, handle_rpcit },
-	{ 0xe3d0, handle_mpcifc },
-	{ 0xe3d4, handle_stpcifc },
-	{ 0xebd0, handle_pcistb },
-	{ 0xebd1, handle_sic },
+	{ 0xb9a0, handle_clp },	   { 0xb9d0, handle_pcistg },  { 0xb9d2, handle_pcilg },
+	{ 0xb9d3, handle_rpcit },  { 0xb9d4, handle_pcistgi }, { 0xb9d5, handle_pciwb },
+	{ 0xb9d6, handle_pcilgi }, { 0xe3d0, handle_mpcifc },  { 0xe3d4, handle_stpcifc },
+	{ 0xebd0, handle_pcistb }, { 0xebd1, handle_sic },     { 0xebd4, handle_pcistbi },
 };
 
 /* --- service processor, channel subsystem, reset ------------------------------------------------ */
@@ -286,6 +308,7 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 		.opaque = machine,
 		.uid_checking = true,
 		.directed_interruptions = machine->features & MACHINE_DIRECTED_INTERRUPTS,
+		.mio = machine->features & MACHINE_MIO,
 	};
 	int rc;
 

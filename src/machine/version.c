@@ -72,7 +72,7 @@ static const struct machine_property properties[] = {
 static const struct machine_version versions[] = {
 	{
 		.name = "zvisor-1.0",
-		.features = MACHINE_RELAXED_TRANSLATION | MACHINE_DIRECTED_INTERRUPTS,
+		.features = MACHINE_MIO | MACHINE_RELAXED_TRANSLATION | MACHINE_DIRECTED_INTERRUPTS,
 		.facilities = facilities_common,
 		.facility_count = ARRAY_SIZE(facilities_common),
 		.machine_type = 0x2817,

@@ -76,9 +76,14 @@ struct characteristics_response {
 	struct response_header header;
 	be32 reserved1[4];
 	be32 facilities[8];
-	be32 reserved2[8];
+	be32 reserved2[4];
+	be32 write_back; /* of the PCI processor */
+	be32 reserved3[3];
 	be32 commands[8];
 };
+
+#define WRITE_BACK_VALID 0x80000000u
+#define WRITE_BACK_BIT_SHIFT 24 /* 6 bits: number of a bit in an address */
 
 struct list_request {
 	struct request_header header;
@@ -116,6 +121,17 @@ struct function_request { /* query function, set */
 	be64 reserved2;
 };
 
+/* Addresses of BARs, in query function and set. */
+struct mio_addresses {
+	be32 valid; /* bit 0: BAR 0, and so on */
+	be32 reserved1;
+	struct {
+		be64 write_back;
+		be64 write_through;
+	} bar[PCI_BAR_COUNT];
+	be32 reserved2[6];
+};
+
 struct function_response {
 	struct response_header header;
 	be16 vfn;
@@ -134,9 +150,12 @@ struct function_response {
 	be32 reserved2[11];
 	be32 uid;
 	uint8_t util_string[ZPCI_UTIL_STRING_SIZE];
+	be32 reserved3[16];
+	struct mio_addresses mio;
 };
 
 #define FUNCTION_HAS_UTIL_STRING 0x01
+#define FUNCTION_HAS_MIO 0x02
 #define FMB_WORDS 16
 
 struct group_request {
@@ -171,18 +190,24 @@ struct set_response {
 	be32 fh;
 	be32 reserved1;
 	be64 reserved2;
+	struct mio_addresses mio;
 };
 
-#define SET_ENABLE 0
-#define SET_DISABLE 1
+enum set_operation {
+	SET_ENABLE = 0,
+	SET_DISABLE = 1,
+	SET_ENABLE_MIO = 2,
+	SET_DISABLE_MIO = 3,
+};
 
 static_assert(sizeof(struct characteristics_response) == 128, "layout");
 static_assert(sizeof(struct list_response) == 32, "layout");
 static_assert(sizeof(struct list_entry) == 16, "layout");
 static_assert(sizeof(struct function_request) == REQUEST_SIZE, "layout");
-static_assert(sizeof(struct function_response) == 192, "layout");
+static_assert(sizeof(struct mio_addresses) == 128, "layout");
+static_assert(sizeof(struct function_response) == 384, "layout");
 static_assert(sizeof(struct group_response) == 64, "layout");
-static_assert(sizeof(struct set_response) == 32, "layout");
+static_assert(sizeof(struct set_response) == 160, "layout");
 
 /*
  * A call under way. `request` is the caller's copy; `response` is `room` bytes of
@@ -224,7 +249,7 @@ static void respond_with(struct call *call, void *response, unsigned size)
 
 /* --- commands ---------------------------------------------------------------------------- */
 
-static void characteristics(struct call *call, const uint32_t commands)
+static void characteristics(struct call *call, enum logical_processor processor, uint32_t commands)
 {
 	struct characteristics_response response = { 0 };
 
@@ -233,6 +258,9 @@ static void characteristics(struct call *call, const uint32_t commands)
 		return;
 	}
 	be32_set(&response.commands[0], commands);
+	if (processor == PROCESSOR_PCI && call->zpci->config.mio)
+		be32_set(&response.write_back,
+			 WRITE_BACK_VALID | MIO_WRITE_BACK_BIT << WRITE_BACK_BIT_SHIFT);
 	respond_with(call, &response, sizeof(response));
 }
 
@@ -297,6 +325,20 @@ static unsigned exponent(uint64_t size)
 	return size ? __builtin_ctzll(size) : 0;
 }
 
+static void describe_mio(const struct zpci_function *f, struct mio_addresses *mio)
+{
+	uint32_t valid = 0;
+
+	for (unsigned i = 0; i < PCI_BAR_COUNT; i++) {
+		if (!pci_function_bar_size(f->pci, i))
+			continue;
+		valid |= BIT32(i);
+		be64_set(&mio->bar[i].write_back, mio_address(f, i, true));
+		be64_set(&mio->bar[i].write_through, mio_address(f, i, false));
+	}
+	be32_set(&mio->valid, valid);
+}
+
 static void query_function(struct call *call)
 {
 	const struct function_request *request = (const void *)call->request;
@@ -326,6 +368,10 @@ static void query_function(struct call *call)
 	if (config->has_util_string) {
 		response.flags |= FUNCTION_HAS_UTIL_STRING;
 		memcpy(response.util_string, config->util_string, sizeof(response.util_string));
+	}
+	if (mio_available(f)) {
+		response.flags |= FUNCTION_HAS_MIO;
+		describe_mio(f, &response.mio);
 	}
 	function_leave(f);
 	respond_with(call, &response, sizeof(response));
@@ -386,26 +432,55 @@ static enum response_code disable(struct zpci_function *f, uint32_t fh)
 	return RESPONSE_OK;
 }
 
-static void set(struct call *call)
+/*
+ * The function is enabled; `f->fh` says so, whatever the program's handle does: Linux
+ * takes the one that it has just enabled the function with.
+ */
+static enum response_code switch_mio(struct zpci_function *f, bool on)
 {
-	const struct function_request *request = (const void *)call->request;
-	struct set_response response = { 0 };
+	switch (function_state(f)) {
+	case FUNCTION_ENABLED:
+	case FUNCTION_BLOCKED:
+	case FUNCTION_ERROR:
+		break;
+	case FUNCTION_PERMANENT_ERROR:
+		return RESPONSE_PERMANENT_ERROR;
+	default:
+		return RESPONSE_HANDLE_OPERATION;
+	}
+	if (!mio_available(f))
+		return RESPONSE_HANDLE_OPERATION;
+	if (f->mio == on)
+		return RESPONSE_ALREADY;
+	f->mio = on;
+	return RESPONSE_OK;
+}
+
+/*
+ * Does the operation take a handle whose enabled bit is not the function's? A
+ * handle that was enabled and is not any more is known all the same when the
+ * program wants to disable: it hears that this is done.
+ */
+static bool takes_any_handle(unsigned operation, uint32_t fh)
+{
+	switch (operation) {
+	case SET_DISABLE:
+		return fh & FH_ENABLED;
+	case SET_ENABLE_MIO:
+	case SET_DISABLE_MIO:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static enum response_code set_function(struct zpci_function *f,
+				       const struct function_request *request,
+				       struct set_response *response)
+{
 	uint32_t fh = be32_get(request->fh);
 	enum response_code code;
-	struct zpci_function *f;
 
-	/*
-	 * A handle that was enabled and is not any more is known all the same
-	 * when the program wants to disable: it hears that this is done.
-	 */
-	if (request->operation == SET_DISABLE && fh & FH_ENABLED)
-		f = function_enter_any(call->zpci, fh);
-	else
-		f = function_enter(call->zpci, fh);
-	if (!f) {
-		respond(call, RESPONSE_HANDLE);
-		return;
-	}
 	pthread_mutex_lock(&f->control);
 	if ((f->fh ^ fh) & ~FH_ENABLED) {
 		code = RESPONSE_HANDLE; /* unplugged meanwhile */
@@ -417,12 +492,38 @@ static void set(struct call *call)
 		case SET_DISABLE:
 			code = disable(f, fh);
 			break;
+		case SET_ENABLE_MIO:
+		case SET_DISABLE_MIO:
+			code = switch_mio(f, request->operation == SET_ENABLE_MIO);
+			break;
 		default:
 			code = RESPONSE_HANDLE_OPERATION;
 		}
+		if (f->mio)
+			describe_mio(f, &response->mio);
 	}
-	be32_set(&response.fh, f->fh);
+	be32_set(&response->fh, f->fh);
 	pthread_mutex_unlock(&f->control);
+	return code;
+}
+
+static void set(struct call *call)
+{
+	const struct function_request *request = (const void *)call->request;
+	struct set_response response = { 0 };
+	uint32_t fh = be32_get(request->fh);
+	enum response_code code;
+	struct zpci_function *f;
+
+	if (takes_any_handle(request->operation, fh))
+		f = function_enter_any(call->zpci, fh);
+	else
+		f = function_enter(call->zpci, fh);
+	if (!f) {
+		respond(call, RESPONSE_HANDLE);
+		return;
+	}
+	code = set_function(f, request, &response);
 	function_leave(f);
 	TRACE(call->zpci, "zpci_set", "fh=%08x operation=%u spaces=%u new fh=%08x", fh,
 	      request->operation, request->dma_spaces, be32_get(response.fh));
@@ -455,7 +556,7 @@ static bool reserved_clear(struct call *call)
 static void execute_base(struct call *call, unsigned command)
 {
 	if (command == COMMAND_CHARACTERISTICS && reserved_clear(call))
-		characteristics(call, COMMAND_BIT(COMMAND_CHARACTERISTICS));
+		characteristics(call, PROCESSOR_BASE, COMMAND_BIT(COMMAND_CHARACTERISTICS));
 	else if (command != COMMAND_CHARACTERISTICS)
 		respond(call, RESPONSE_COMMAND);
 }
@@ -467,11 +568,12 @@ static void execute_pci(struct call *call, unsigned command)
 	switch (command) {
 	case COMMAND_CHARACTERISTICS:
 		if (reserved_clear(call))
-			characteristics(call, COMMAND_BIT(COMMAND_CHARACTERISTICS) |
-					      COMMAND_BIT(COMMAND_LIST) |
-					      COMMAND_BIT(COMMAND_QUERY_FUNCTION) |
-					      COMMAND_BIT(COMMAND_QUERY_GROUP) |
-					      COMMAND_BIT(COMMAND_SET));
+			characteristics(call, PROCESSOR_PCI,
+					COMMAND_BIT(COMMAND_CHARACTERISTICS) |
+						COMMAND_BIT(COMMAND_LIST) |
+						COMMAND_BIT(COMMAND_QUERY_FUNCTION) |
+						COMMAND_BIT(COMMAND_QUERY_GROUP) |
+						COMMAND_BIT(COMMAND_SET));
 		return;
 	case COMMAND_LIST:
 		handler = list;

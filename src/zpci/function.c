@@ -39,6 +39,7 @@ struct zpci_function_config zpci_function_defaults(uint32_t fid)
 		.interrupts = 128,
 		.store_block_max = 128,
 		.update_interval = 4000,
+		.mio = true,
 	};
 }
 
@@ -123,6 +124,24 @@ void function_release(struct zpci_function *f, unsigned index)
 		function_leave(f);
 	else
 		atomic_store_explicit(&f->zpci->hazards[index].f, NULL, memory_order_release);
+}
+
+struct zpci_function *function_use_slot(struct zpci *zpci, unsigned index, uint32_t number)
+{
+	struct zpci_function *f = slot(zpci, number);
+
+	if (!f)
+		return NULL;
+	if (index >= ZPCI_FAST_VCPUS) {
+		enter(f);
+	} else {
+		atomic_store_explicit(&zpci->hazards[index].f, f, memory_order_relaxed);
+		order_hazard(zpci);
+	}
+	if (likely(atomic_load_explicit(&f->fh, memory_order_acquire)))
+		return f;
+	function_release(f, index);
+	return NULL;
 }
 
 struct zpci_function *function_enter_slot(struct zpci *zpci, unsigned index)
@@ -456,6 +475,7 @@ void function_disable(struct zpci_function *f)
 	/* Nothing new begins; then the device stops and forgets; then what is left ends. */
 	pthread_mutex_lock(&f->lock);
 	f->fh &= ~FH_ENABLED;
+	f->mio = false;
 	f->state = FUNCTION_DISABLED;
 	f->route = (struct interrupt_route){ 0 };
 	function_update_dma(f);

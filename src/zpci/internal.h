@@ -182,6 +182,7 @@ struct zpci_function {
 	struct ioat ioat;      /* changes with both locks held, and DMA closed */
 	struct interrupt_route route;
 	struct measurement measurement;
+	atomic_bool mio; /* loads and stores by address are enabled */
 	bool unplug_requested;
 
 	struct counter_lane lanes[COUNTER_LANES];
@@ -250,6 +251,11 @@ static inline struct outcome outcome_access(void)
 	return (struct outcome){ OUTCOME_ACCESS, 0 };
 }
 
+static inline bool outcome_good(struct outcome outcome)
+{
+	return outcome.kind == OUTCOME_CC && outcome.value == 0;
+}
+
 #define CC_INVALID_HANDLE 3
 
 /*
@@ -316,6 +322,8 @@ void function_leave(struct zpci_function *f);
  */
 struct zpci_function *function_use(struct zpci *zpci, unsigned index, uint32_t fh);
 void function_release(struct zpci_function *f, unsigned index);
+/* The function in a slot, whatever its handle is now; to be released. */
+struct zpci_function *function_use_slot(struct zpci *zpci, unsigned index, uint32_t slot);
 
 /* The function in a slot, counted in, if it is plugged (not reserved). */
 struct zpci_function *function_enter_slot(struct zpci *zpci, unsigned index);
@@ -343,6 +351,38 @@ void function_fail_for_good(struct zpci_function *f);
 
 /* Let DMA through or not, as state demands. With `lock` held. */
 void function_update_dma(struct zpci_function *f);
+
+/* --- loads and stores, by handle and by address --------------------------------------- */
+
+struct place {
+	uint32_t fh;
+	unsigned address_space;
+	unsigned length;
+	uint64_t offset;
+};
+
+#define LENGTH_MASK 0xf /* of loads and stores */
+#define BLOCK_LENGTH_MASK 0x1fff
+
+/* What the state allows: OUTCOME_CC 0, or the answer. */
+struct outcome access_check(const struct zpci_function *f);
+/*
+ * The access to the function itself, which is in use; `index` is that of the vCPU.
+ * place.fh does not count.
+ */
+struct outcome access_load(struct zpci_function *f, const struct place *place, unsigned index,
+			   uint64_t *data);
+struct outcome access_store(struct zpci_function *f, const struct place *place, unsigned index,
+			    uint64_t data);
+struct outcome access_store_block(struct zpci_function *f, void *vcpu, const struct place *place,
+				  unsigned index, uint64_t address, unsigned ar);
+
+/* Has the function addresses? */
+bool mio_available(const struct zpci_function *f);
+/* The address of a BAR's first byte; with `write_back` the other one. */
+uint64_t mio_address(const struct zpci_function *f, unsigned bar, bool write_back);
+/* The bit of an address that says write back, numbered from the left. */
+#define MIO_WRITE_BACK_BIT 1
 
 /* --- the rest, by file --------------------------------------------------------------- */
 

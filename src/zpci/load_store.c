@@ -17,14 +17,7 @@
 
 #define ADDRESS_SPACE_CONFIG 15
 
-/* The second operand of a load or store, and what a block store has likewise. */
-struct place {
-	uint32_t fh;
-	unsigned address_space;
-	unsigned length;
-	uint64_t offset;
-};
-
+/* Of the second operand of a load or store, and what a block store has likewise. */
 static struct place place_of(uint64_t request, uint64_t offset, unsigned length_mask)
 {
 	return (struct place){
@@ -40,6 +33,17 @@ static uint64_t swap(uint64_t value, unsigned length)
 	return __builtin_bswap64(value) >> (64 - 8 * length);
 }
 
+struct outcome access_check(const struct zpci_function *f)
+{
+	switch (function_state(f)) {
+	case FUNCTION_ENABLED:
+	case FUNCTION_BLOCKED:
+		return outcome_cc(0);
+	default:
+		return outcome_status(STATUS_BLOCKED);
+	}
+}
+
 /*
  * Find the function and see whether its state allows an access. On success the
  * result is OUTCOME_CC 0 and the function is in use until function_release().
@@ -47,24 +51,17 @@ static uint64_t swap(uint64_t value, unsigned length)
 static struct outcome enter(struct zpci *zpci, unsigned index, uint32_t fh,
 			    struct zpci_function **f)
 {
+	struct outcome outcome;
+
 	if (!(fh & FH_ENABLED))
 		return outcome_cc(CC_INVALID_HANDLE);
 	*f = function_use(zpci, index, fh);
 	if (!*f)
 		return outcome_cc(CC_INVALID_HANDLE);
-	switch (function_state(*f)) {
-	case FUNCTION_ENABLED:
-	case FUNCTION_BLOCKED:
-		return outcome_cc(0);
-	default:
+	outcome = access_check(*f);
+	if (!outcome_good(outcome))
 		function_release(*f, index);
-		return outcome_status(STATUS_BLOCKED);
-	}
-}
-
-static bool entered(struct outcome outcome)
-{
-	return outcome.kind == OUTCOME_CC && outcome.value == 0;
+	return outcome;
 }
 
 /* Config space: 1, 2 or 4 bytes within a word. */
@@ -103,8 +100,8 @@ static void config_write(struct pci_function *pci, const struct place *place, ui
 		pci_function_config_write(pci, place->offset + i, 1, value >> 8 * i & 0xff);
 }
 
-static struct outcome load_from(struct zpci_function *f, const struct place *place,
-				unsigned index, uint64_t *data)
+struct outcome access_load(struct zpci_function *f, const struct place *place, unsigned index,
+			   uint64_t *data)
 {
 	uint64_t value;
 
@@ -125,8 +122,8 @@ static struct outcome load_from(struct zpci_function *f, const struct place *pla
 	return outcome_cc(0);
 }
 
-static struct outcome store_to(struct zpci_function *f, const struct place *place,
-			       unsigned index, uint64_t data)
+struct outcome access_store(struct zpci_function *f, const struct place *place, unsigned index,
+			    uint64_t data)
 {
 	if (place->address_space < PCI_BAR_COUNT) {
 		if (!bar_place_valid(place) ||
@@ -156,20 +153,21 @@ static struct outcome pcilg(struct zpci *zpci, void *vcpu, const struct place *p
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
 	outcome = enter(zpci, index, place->fh, &f);
-	if (!entered(outcome))
+	if (!outcome_good(outcome))
 		return outcome;
-	outcome = load_from(f, place, index, data);
+	outcome = access_load(f, place, index, data);
 	function_release(f, index);
 	return outcome;
 }
 
 int zpci_insn_pcilg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 {
-	struct place place = place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), 0xf);
+	struct place place =
+		place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), LENGTH_MASK);
 	uint64_t data = 0;
 	struct outcome outcome = pcilg(zpci, vcpu, &place, r2, &data);
 
-	if (entered(outcome))
+	if (outcome_good(outcome))
 		zpci->config.vcpu->set_gr(vcpu, r1, data);
 	TRACE_INSN(zpci, "zpci_pcilg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",
 		   place.fh, place.address_space, (unsigned long long)place.offset, place.length,
@@ -189,16 +187,17 @@ static struct outcome pcistg(struct zpci *zpci, void *vcpu, const struct place *
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
 	outcome = enter(zpci, index, place->fh, &f);
-	if (!entered(outcome))
+	if (!outcome_good(outcome))
 		return outcome;
-	outcome = store_to(f, place, index, data);
+	outcome = access_store(f, place, index, data);
 	function_release(f, index);
 	return outcome;
 }
 
 int zpci_insn_pcistg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 {
-	struct place place = place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), 0xf);
+	struct place place =
+		place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), LENGTH_MASK);
 	uint64_t data = insn_gr(zpci, vcpu, r1);
 	struct outcome outcome = pcistg(zpci, vcpu, &place, r2, data);
 
@@ -222,7 +221,7 @@ static bool block_valid(const struct zpci_function *f, const struct place *place
 	       place->length <= f->config.store_block_max && address % 8 == 0;
 }
 
-static struct outcome store_block(struct zpci_function *f, void *vcpu, const struct place *place,
+struct outcome access_store_block(struct zpci_function *f, void *vcpu, const struct place *place,
 				  unsigned index, uint64_t address, unsigned ar)
 {
 	struct zpci *zpci = f->zpci;
@@ -254,9 +253,9 @@ static struct outcome pcistb(struct zpci *zpci, void *vcpu, const struct place *
 	if (insn_problem_state(zpci, vcpu))
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	outcome = enter(zpci, index, place->fh, &f);
-	if (!entered(outcome))
+	if (!outcome_good(outcome))
 		return outcome;
-	outcome = store_block(f, vcpu, place, index, address, ar);
+	outcome = access_store_block(f, vcpu, place, index, address, ar);
 	function_release(f, index);
 	return outcome;
 }
@@ -264,7 +263,8 @@ static struct outcome pcistb(struct zpci *zpci, void *vcpu, const struct place *
 int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
 		     uint64_t address, unsigned ar)
 {
-	struct place place = place_of(insn_gr(zpci, vcpu, r1), insn_gr(zpci, vcpu, r3), 0x1fff);
+	struct place place =
+		place_of(insn_gr(zpci, vcpu, r1), insn_gr(zpci, vcpu, r3), BLOCK_LENGTH_MASK);
 	struct outcome outcome = pcistb(zpci, vcpu, &place, address, ar);
 
 	TRACE_INSN(zpci, "zpci_pcistb", outcome, "fh=%08x as=%u offset=%#llx length=%u from=%#llx",

@@ -684,6 +684,7 @@ int vcpu_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write
 	enum pgm_code code;
 	sigjmp_buf *outer = c->escape, escape;
 
+	address &= c->addr_mask;
 	c->escape = &escape;
 	if (sigsetjmp(escape, 0)) {
 		c->escape = outer;

@@ -203,6 +203,7 @@ static void machine_version_announces_what_linux_needs_for_pci(void **state)
 	/* Cryptography, vectors: not there. */
 	assert_false(model.facilities[0] & BIT64(17));
 	assert_false(model.facilities[129 / 64] & BIT64(129 % 64));
+	assert_true(model.facilities[153 / 64] & BIT64(153 % 64));
 	assert_null(machine_version_find("zvisor-0.8"));
 }
 
@@ -227,6 +228,9 @@ static void feature_of_a_machine_version_can_be_left_out(void **state)
 	options_clear(&p.options);
 	assert_int_equal(parse(&p, "run --kernel k --machine zvisor-1.0,mio=off"), 0);
 	assert_int_equal(p.options.machine.features_off, MACHINE_MIO);
+	options_clear(&p.options);
+	assert_int_equal(parse(&p, "run --kernel k --machine zvisor-1.0,mio=off,mio=on"), 0);
+	assert_int_equal(p.options.machine.features_off, 0);
 	options_clear(&p.options);
 	assert_int_equal(parse(&p, "run --kernel k --machine zvisor-0.9,mio=off"), 0);
 	options_clear(&p.options);

@@ -195,7 +195,7 @@ static void query_function_tells_what_it_is(void **state)
 	assert_int_equal(code(g), OK);
 	assert_int_equal(load_be16(rsp), 4064);
 	assert_int_equal(load_be16(rsp + 16), 3);
-	assert_int_equal(rsp[18], 1);
+	assert_int_equal(rsp[18], 0x03);
 	assert_int_equal(rsp[19], 0xff);
 	assert_int_equal(load_be32(rsp + 20), 0xabcd);
 	assert_int_equal(rsp[24], 16); /* BAR 0: 64 KiB */

@@ -72,10 +72,23 @@ static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *f
 
 static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint64_t *absolute)
 {
-	if (access_memory(vcpu, address, 1))
+	struct guest *g = vcpu;
+
+	if (address & MIO_BIT) {
+		/* As mapped where it is, or not at all. */
+		g->access_exception = g->mio_unmapped || (write && g->mio_read_only);
+		*absolute = address;
+		return g->access_exception ? -1 : 0;
+	}
+	if (access_memory(g, address, 1))
 		return -1;
 	*absolute = address;
 	return 0;
+}
+
+static bool mio_addressing(void *vcpu)
+{
+	return !((struct guest *)vcpu)->mio_off;
 }
 
 static unsigned vcpu_index(void *vcpu)
@@ -93,6 +106,7 @@ static const struct zpci_vcpu_ops vcpu_ops = {
 	.write = write_memory,
 	.translate = translate,
 	.index = vcpu_index,
+	.mio_addressing = mio_addressing,
 };
 
 /* --- the machine ------------------------------------------------------------------ */
@@ -258,7 +272,7 @@ struct pci_function *device_function(struct device *device)
 
 /* --- the whole -------------------------------------------------------------------------- */
 
-static struct guest *new_guest(bool directed)
+static struct guest *new_guest(bool directed, bool mio)
 {
 	struct guest *g = calloc(1, sizeof(*g));
 	struct zpci_config config = {
@@ -267,6 +281,7 @@ static struct guest *new_guest(bool directed)
 		.opaque = g,
 		.uid_checking = true,
 		.directed_interruptions = directed,
+		.mio = mio,
 	};
 
 	assert_non_null(g);
@@ -284,12 +299,17 @@ static struct guest *new_guest(bool directed)
 
 struct guest *guest_new(void)
 {
-	return new_guest(true);
+	return new_guest(true, true);
 }
 
 struct guest *guest_new_without_directed(void)
 {
-	return new_guest(false);
+	return new_guest(false, true);
+}
+
+struct guest *guest_new_without_mio(void)
+{
+	return new_guest(true, false);
 }
 
 static uint32_t find_handle(struct guest *g);

@@ -4,7 +4,7 @@
  * registers and a condition code, a device that writes down what reaches it, and a
  * machine that counts.
  *
- * Guest-virtual addresses are absolute ones. Pages from `inaccessible` on (0:
+ * Guest-virtual addresses are absolute ones, those of PCI registers too. Pages from `inaccessible` on (0:
  * none) cause an access exception.
  */
 #ifndef TESTS_ZPCI_GUEST_H
@@ -25,6 +25,7 @@
 #include "zpci/zpci.h"
 
 #define GUEST_MEMORY (4 * MIB)
+#define MIO_BIT (1ull << 63)
 #define GUEST_FID 0x11
 #define GUEST_UID 0x22
 #define DEVICE_BAR0_SIZE 0x10000
@@ -60,6 +61,8 @@ struct guest {
 	bool problem_state;
 	uint64_t inaccessible;
 	uint8_t storage_key; /* of every page */
+	bool mio_off; /* the control register says no */
+	bool mio_unmapped, mio_read_only;
 
 	unsigned interruptions[8]; /* by interruption subclass */
 	unsigned modes[8];         /* last SIC mode, 99: none */
@@ -83,6 +86,7 @@ int guest_teardown(void **state);
 /* The same with its parts: no function is plugged. */
 struct guest *guest_new(void);
 struct guest *guest_new_without_directed(void);
+struct guest *guest_new_without_mio(void); /* the memory-I/O facility */
 void guest_free(struct guest *g);
 void guest_plug(struct guest *g, const struct zpci_function_config *config);
 /* A function of another kind; the guest frees it. */
