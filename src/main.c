@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* zvisor: options to a machine configuration, and nothing more. */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "devices/device.h"
 #include "machine/machine.h"
 #include "machine/version.h"
+#include "monitor/monitor.h"
 #include "options.h"
 
 /* Somebody may have closed them; then no file that is opened shall take their place. */
@@ -28,8 +30,10 @@ static void open_standard_descriptors(void)
 static enum machine_status run(const struct options *options)
 {
 	char error[LOG_LINE_MAX] = "";
+	struct monitor *monitor = NULL;
 	enum machine_status status;
 	struct machine *machine;
+	int rc = 0;
 
 	for (unsigned int i = 0; i < options->trace_count; i++)
 		trace_enable(options->traces[i]);
@@ -38,7 +42,15 @@ static enum machine_status run(const struct options *options)
 		log_line("%s", error);
 		return status;
 	}
-	status = machine_run(machine);
+	if (options->qmp_path)
+		rc = monitor_create(machine, options->qmp_path, &monitor, error, sizeof(error));
+	if (rc) {
+		log_line("%s", error);
+		status = rc == -ENOMEM || rc == -EIO ? MACHINE_FAILED : MACHINE_WRONG_REQUEST;
+	} else {
+		status = machine_run(machine);
+	}
+	monitor_destroy(monitor);
 	machine_destroy(machine);
 	return status;
 }

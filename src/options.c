@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/trace.h"
+#include "base/words.h"
 #include "cpu/vcpu.h"
 #include "devices/device.h"
 #include "machine/version.h"
@@ -202,6 +203,40 @@ static int set_lockstep(struct parser *parser, const char *text)
 		     text);
 }
 
+/* unix:PATH, and of QEMU's options of a socket those that say what is done anyway. */
+static int set_qmp(struct parser *parser, const char *text)
+{
+	static const char *const known[] = { "server", "server=on", "nowait", "wait=off" };
+	static const char prefix[] = "unix:";
+	struct options *options = parser->options;
+	const char *word;
+	char *rest;
+
+	if (strncmp(text, prefix, strlen(prefix)))
+		return wrong(parser, "--qmp %s: not a socket; write unix:PATH", text);
+	options->qmp_path = strdup(text + strlen(prefix));
+	if (!options->qmp_path) {
+		wrong(parser, "out of memory");
+		return -ENOMEM;
+	}
+	rest = options->qmp_path;
+	words_next(&rest);
+	if (!*options->qmp_path)
+		return wrong(parser, "--qmp %s: the path is missing", text);
+	while ((word = words_next(&rest))) {
+		bool is_known = false;
+
+		for (unsigned int i = 0; i < ARRAY_SIZE(known); i++)
+			is_known |= !strcmp(word, known[i]);
+		if (!is_known)
+			return wrong(
+				parser,
+				"--qmp %s: %s: not an option; there are server=on and wait=off",
+				text, word);
+	}
+	return 0;
+}
+
 static int add_trace(struct parser *parser, const char *pattern)
 {
 	struct options *options = parser->options;
@@ -264,19 +299,13 @@ static int add_device(struct parser *parser, const char *argument)
 /* --- run ------------------------------------------------------------------------------- */
 
 static const struct option run_options[] = {
-	{ "kernel", required_argument, NULL, 'k' },
-	{ "initrd", required_argument, NULL, 'i' },
-	{ "append", required_argument, NULL, 'a' },
-	{ "memory", required_argument, NULL, 'm' },
-	{ "cpus", required_argument, NULL, 'c' },
-	{ "machine", required_argument, NULL, 'M' },
-	{ "console", required_argument, NULL, 'C' },
-	{ "device", required_argument, NULL, 'd' },
-	{ "trace", required_argument, NULL, 't' },
-	{ "stats", no_argument, NULL, 's' },
-	{ "lockstep", required_argument, NULL, 'l' },
-	{ "help", no_argument, NULL, 'h' },
-	{ NULL, 0, NULL, 0 },
+	{ "kernel", required_argument, NULL, 'k' },  { "initrd", required_argument, NULL, 'i' },
+	{ "append", required_argument, NULL, 'a' },  { "memory", required_argument, NULL, 'm' },
+	{ "cpus", required_argument, NULL, 'c' },    { "machine", required_argument, NULL, 'M' },
+	{ "console", required_argument, NULL, 'C' }, { "device", required_argument, NULL, 'd' },
+	{ "trace", required_argument, NULL, 't' },   { "stats", no_argument, NULL, 's' },
+	{ "qmp", required_argument, NULL, 'q' },     { "lockstep", required_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
 };
 
 static const char *option_name(int letter)
@@ -316,6 +345,8 @@ static int set_option(struct parser *parser, int letter, const char *value)
 		return add_device(parser, value);
 	case 't':
 		return add_trace(parser, value);
+	case 'q':
+		return set_qmp(parser, value);
 	case 'l':
 		return set_lockstep(parser, value);
 	case 's':
@@ -334,7 +365,7 @@ static int parse_run(struct parser *parser, int argc, char **argv)
 
 	optind = 0; /* start afresh, also when called again */
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, ":h", run_options, NULL)) != -1) {
+	while ((letter = getopt_long_only(argc, argv, ":h", run_options, NULL)) != -1) {
 		const char *word = argv[optind - 1];
 
 		if (letter == ':')
@@ -354,6 +385,8 @@ static int parse_run(struct parser *parser, int argc, char **argv)
 		return wrong(parser, "--kernel: missing; name the file to boot");
 	if (options->machine.lockstep.file && (options->machine.cpus > 1 || options->device_count))
 		return wrong(parser, "--lockstep: only with one CPU and no device");
+	if (options->machine.lockstep.file && options->qmp_path)
+		return wrong(parser, "--lockstep: not together with --qmp");
 	options->machine.devices = options->devices;
 	options->machine.device_count = options->device_count;
 	return 0;
@@ -417,7 +450,9 @@ void options_clear(struct options *options)
 	for (unsigned int i = 0; i < options->device_count; i++)
 		device_config_clear(&options->devices[i]);
 	free(options->devices);
+	free(options->qmp_path);
 	options->devices = NULL;
+	options->qmp_path = NULL;
 	options->device_count = 0;
 }
 
@@ -441,6 +476,7 @@ void options_print_help(void)
 	      "                     machine version; `zvisor machines` lists them\n"
 	      "  --trace PATTERN    print trace events whose name matches, like 'sclp_*';\n"
 	      "                     `zvisor trace-events` lists them\n"
+	      "  --qmp unix:PATH    listen for QMP, QEMU's monitor protocol, at a socket\n"
 	      "  --stats            at the end, print how many instructions were executed\n"
 	      "  --lockstep N[@FROM],HOW,FILE\n"
 	      "                     for tests: write a hash of the registers each N instructions;\n"

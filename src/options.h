@@ -29,6 +29,7 @@ struct options {
 	unsigned int device_count;
 	const char *traces[OPTIONS_TRACES_MAX]; /* patterns */
 	unsigned int trace_count;
+	char *qmp_path; /* of the monitor's socket; NULL: there is no monitor */
 };
 
 /*

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "base/words.h"
 #include "devices/nvme.h"
 #include "devices/testdev.h"
 
@@ -85,26 +86,6 @@ const struct device_value *device_config_value(const struct device_config *confi
 	const struct device_property *p = find_property(config->type->properties, property);
 
 	return p ? &config->values[p - config->type->properties] : NULL;
-}
-
-/* Cut the next item off at a single comma, and make double commas single. */
-static char *next_item(char **rest)
-{
-	char *item = *rest, *from, *to;
-
-	if (!item)
-		return NULL;
-	for (from = to = item; *from; from++, to++) {
-		if (*from == ',') {
-			if (from[1] != ',')
-				break;
-			from++;
-		}
-		*to = *from;
-	}
-	*rest = *from ? from + 1 : NULL;
-	*to = '\0';
-	return item;
 }
 
 static void list_names(char *out, size_t size, const struct device_property *table)
@@ -281,10 +262,10 @@ static int finish(struct device_config *config, struct device_value *common, int
 static int parse_items(struct device_config *config, struct device_value *common, char *rest,
 		       char *error, size_t error_size)
 {
-	char *item = next_item(&rest);
+	char *item = words_next(&rest);
 	int rc = find_asked_type(config, item, error, error_size);
 
-	while (!rc && (item = next_item(&rest))) {
+	while (!rc && (item = words_next(&rest))) {
 		char *text = strchr(item, '=');
 
 		if (!text)
