@@ -269,16 +269,6 @@ static int add_device(struct parser *parser, const char *argument)
 	}
 	for (unsigned int i = 0; i < options->device_count; i++) {
 		const struct device_config *other = &options->devices[i];
-		const char *twice = NULL;
-		uint32_t value = 0;
-
-		if (device->has_uid && other->has_uid && device->uid == other->uid) {
-			twice = "uid";
-			value = device->uid;
-		} else if (device->has_fid && other->has_fid && device->fid == other->fid) {
-			twice = "fid";
-			value = device->fid;
-		}
 		if (*device->id && !strcmp(device->id, other->id)) {
 			device_config_clear(device);
 			return wrong(parser,
@@ -286,10 +276,14 @@ static int add_device(struct parser *parser, const char *argument)
 				     "its own",
 				     argument);
 		}
-		if (twice) {
+		if (device->has_fid && other->has_fid && device->fid == other->fid) {
+			uint32_t fid = device->fid;
+
 			device_config_clear(device);
-			return wrong(parser, "--device %s: %s=%" PRIu32 " is taken by another device; each needs its own",
-				     argument, twice, value);
+			return wrong(parser,
+				     "--device %s: fid=%" PRIu32
+				     " is taken by another device; each needs its own",
+				     argument, fid);
 		}
 	}
 	options->device_count++;
@@ -358,6 +352,32 @@ static int set_option(struct parser *parser, int letter, const char *value)
 	}
 }
 
+/* Two devices may have the same one where nobody checks. */
+static int check_uids(struct parser *parser)
+{
+	const struct options *options = parser->options;
+	bool seen[UINT16_MAX + 1] = { false };
+
+	if (!(options->machine.version->features & ~options->machine.features_off &
+	      MACHINE_UID_CHECKING))
+		return 0;
+	for (unsigned int i = 0; i < options->device_count; i++) {
+		const struct device_config *device = &options->devices[i];
+
+		if (!device->has_uid)
+			continue;
+		if (!device->uid || seen[device->uid])
+			return wrong(parser,
+				     "--device %s,uid=%" PRIu32
+				     ": each device needs its own, from 1 to 65535 (or --machine "
+				     "%s,uid-checking=off)",
+				     device->type->name, device->uid,
+				     options->machine.version->name);
+		seen[device->uid] = true;
+	}
+	return 0;
+}
+
 static int parse_run(struct parser *parser, int argc, char **argv)
 {
 	struct options *options = parser->options;
@@ -389,7 +409,7 @@ static int parse_run(struct parser *parser, int argc, char **argv)
 		return wrong(parser, "--lockstep: not together with --qmp");
 	options->machine.devices = options->devices;
 	options->machine.device_count = options->device_count;
-	return 0;
+	return check_uids(parser);
 }
 
 /* ------------------------------------------------------------------------------------------ */

@@ -10,7 +10,7 @@
 
 #include "machine/machine.h"
 
-#define OPTIONS_DEVICES_MAX 64
+#define OPTIONS_DEVICES_MAX 4096
 #define OPTIONS_TRACES_MAX 64
 
 enum options_command {

@@ -203,6 +203,14 @@ struct zpci_function_config {
 	uint16_t vfn;             /* virtual function number */
 	uint8_t pft;              /* function type: 0 not told, 5 ISM */
 	uint8_t pfip[4];          /* internal path, what SMC compares */
+	/*
+	 * One of several functions of a device. Functions with the same topology
+	 * identifier (and, for older programs, PCHID) are on one bus, where `rid`
+	 * is the address: its rightmost 8 bits device and function.
+	 */
+	bool has_rid;
+	uint16_t rid;
+	uint16_t tid;
 	/* EBCDIC, not terminated; shown if has_util_string. */
 	bool has_util_string;
 	uint8_t util_string[ZPCI_UTIL_STRING_SIZE];

@@ -4,6 +4,8 @@
  */
 #include "devices/device.h"
 
+#include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,20 +21,54 @@ static const struct device_type *const device_types[] = {
 	&testdev_device_type,
 };
 
-enum { COMMON_ID, COMMON_UID, COMMON_FID, COMMON_RELAXED_TRANSLATION, COMMON_FAIL_TRANSLATION };
+enum {
+	COMMON_ID,
+	COMMON_UID,
+	COMMON_FID,
+	COMMON_ADDRESS,
+	COMMON_MULTIFUNCTION,
+	COMMON_PCHID,
+	COMMON_PFT,
+	COMMON_UTIL_STRING,
+	COMMON_INTERRUPTS,
+	COMMON_STORE_BLOCK,
+	COMMON_MEASUREMENT_INTERVAL,
+	COMMON_RELAXED_TRANSLATION,
+	COMMON_FAIL_TRANSLATION,
+};
 
 /*
- * ID: the device's name in the monitor. UID: 16 bits, 0 is "no UID"; FID: 32 bits;
- * both as CLP query function has them.
+ * ID: the device's name in the monitor. The others as CLP query function and query
+ * function group have them; UID: 16 bits, 0 is "no UID". The address is spelled as
+ * on QEMU: devices with the same slot are functions of one device, on one bus.
  */
 static const struct device_property common_properties[] = {
 	[COMMON_ID] = { "id", DEVICE_IDENTIFIER, .minimum = 1, .maximum = DEVICE_ID_MAX,
 			.help = "name of the device in the monitor" },
-	[COMMON_UID] = { "uid", DEVICE_NUMBER, .preset = "next free", .minimum = 1,
-			 .maximum = UINT16_MAX,
+	[COMMON_UID] = { "uid", DEVICE_NUMBER, .preset = "next free", .maximum = UINT16_MAX,
 			 .help = "user-defined identifier, the PCI domain in Linux" },
 	[COMMON_FID] = { "fid", DEVICE_NUMBER, .preset = "next free", .minimum = 0,
 			 .maximum = UINT32_MAX, .help = "function identifier" },
+	[COMMON_ADDRESS] = { "addr", DEVICE_ADDRESS, .preset = "a slot of its own",
+			     .help = "slot and function; functions with one slot share a bus" },
+	[COMMON_MULTIFUNCTION] = { "multifunction", DEVICE_SWITCH, .preset = "off",
+				   .help = "function 0 of a slot that has more" },
+	[COMMON_PCHID] = { "pchid", DEVICE_NUMBER, .preset = "0, of several functions one number",
+			   .maximum = UINT16_MAX, .help = "physical channel identifier" },
+	[COMMON_PFT] = { "pft", DEVICE_NUMBER, .preset = "0", .maximum = UINT8_MAX,
+			 .help = "function type" },
+	[COMMON_UTIL_STRING] = { "util-string", DEVICE_TEXT, .minimum = 1, .maximum = 64,
+				 .help = "utility string" },
+	[COMMON_INTERRUPTS] = { "interrupts", DEVICE_NUMBER, .preset = "128, or the vectors it has",
+				.minimum = 1, .maximum = 2048,
+				.help = "vectors that the guest may register" },
+	[COMMON_STORE_BLOCK] = { "store-block", DEVICE_NUMBER, .preset = "128, testdev 4096",
+				 .minimum = 16, .maximum = 4096,
+				 .help = "bytes of a block store at most, a multiple of 8" },
+	[COMMON_MEASUREMENT_INTERVAL] = { "measurement-interval", DEVICE_NUMBER, .preset = "4000",
+					  .minimum = 100, .maximum = UINT16_MAX,
+					  .help = "milliseconds between updates of the "
+						  "measurement block" },
 	[COMMON_RELAXED_TRANSLATION] = { "relaxed-translation", DEVICE_SWITCH,
 					 .preset = "on, in zvisor-0.9 off",
 					 .help = "the guest may do without I/O address "
@@ -43,6 +79,7 @@ static const struct device_property common_properties[] = {
 					      "translation, once (to test recovery)" },
 	{ NULL },
 };
+static_assert(ARRAY_SIZE(common_properties) <= DEVICE_COMMON_MAX, "values fit");
 
 __attribute__((format(printf, 4, 5))) static int complain(int code, char *error,
 							  size_t error_size, const char *format,
@@ -85,7 +122,10 @@ const struct device_value *device_config_value(const struct device_config *confi
 {
 	const struct device_property *p = find_property(config->type->properties, property);
 
-	return p ? &config->values[p - config->type->properties] : NULL;
+	if (p)
+		return &config->values[p - config->type->properties];
+	p = find_property(common_properties, property);
+	return p ? &config->common[p - common_properties] : NULL;
 }
 
 static void list_names(char *out, size_t size, const struct device_property *table)
@@ -129,6 +169,24 @@ static bool is_identifier(const char *text)
 				   "0123456789-._";
 
 	return *text && strchr(letters, *text) && strspn(text, more) == strlen(text);
+}
+
+/* SLOT or SLOT.FUNCTION, in hexadecimal. */
+static bool parse_address(const char *text, uint64_t *number)
+{
+	unsigned long slot, function = 0;
+	char *end;
+
+	if (!isxdigit((unsigned char)*text))
+		return false;
+	slot = strtoul(text, &end, 16);
+	if (*end == '.') {
+		if (!isxdigit((unsigned char)end[1]))
+			return false;
+		function = strtoul(end + 1, &end, 16);
+	}
+	*number = slot << 3 | function;
+	return !*end && slot <= DEVICE_SLOT_MAX && function < 8;
 }
 
 static int parse_value(const struct device_type *type, const struct device_property *p,
@@ -176,6 +234,13 @@ static int parse_value(const struct device_type *type, const struct device_prope
 					type->name, p->name, text, (unsigned long long)p->minimum,
 					(unsigned long long)p->maximum);
 		break;
+	case DEVICE_ADDRESS:
+		if (!parse_address(text, &value->number))
+			return complain(-EINVAL, error, error_size,
+					"device %s: %s=%s: wants SLOT.FUNCTION, hexadecimal, 0.0 "
+					"to %x.7",
+					type->name, p->name, text, DEVICE_SLOT_MAX);
+		break;
 	}
 	value->text = strdup(text);
 	if (!value->text)
@@ -187,7 +252,7 @@ static int parse_value(const struct device_type *type, const struct device_prope
 static int no_such_property(const struct device_type *type, const char *name, const char *text,
 			    char *error, size_t error_size)
 {
-	char known[256] = "";
+	char known[384] = "";
 
 	list_names(known, sizeof(known), type->properties);
 	list_names(known, sizeof(known), common_properties);
@@ -196,8 +261,8 @@ static int no_such_property(const struct device_type *type, const char *name, co
 			name, text, known);
 }
 
-static int parse_property(struct device_config *config, struct device_value *common,
-			  const char *name, const char *text, char *error, size_t error_size)
+static int parse_property(struct device_config *config, const char *name, const char *text,
+			  char *error, size_t error_size)
 {
 	const struct device_type *type = config->type;
 	const struct device_property *p = find_property(type->properties, name);
@@ -207,7 +272,7 @@ static int parse_property(struct device_config *config, struct device_value *com
 				   error_size);
 	p = find_property(common_properties, name);
 	if (p)
-		return parse_value(type, p, text, &common[p - common_properties], error,
+		return parse_value(type, p, text, &config->common[p - common_properties], error,
 				   error_size);
 	return no_such_property(type, name, text, error, error_size);
 }
@@ -241,8 +306,10 @@ static int check_required(const struct device_config *config, char *error, size_
 }
 
 /* Take over what is common to all types, or free everything when `rc` is not 0. */
-static int finish(struct device_config *config, struct device_value *common, int rc)
+static int finish(struct device_config *config, int rc)
 {
+	const struct device_value *common = config->common;
+
 	config->has_uid = common[COMMON_UID].given;
 	config->uid = (uint32_t)common[COMMON_UID].number;
 	config->has_fid = common[COMMON_FID].given;
@@ -252,15 +319,12 @@ static int finish(struct device_config *config, struct device_value *common, int
 	config->fail_translation = common[COMMON_FAIL_TRANSLATION].number;
 	if (common[COMMON_ID].given)
 		snprintf(config->id, sizeof(config->id), "%s", common[COMMON_ID].text);
-	for (size_t i = 0; i < ARRAY_SIZE(common_properties); i++)
-		free(common[i].text);
 	if (rc)
 		device_config_clear(config);
 	return rc;
 }
 
-static int parse_items(struct device_config *config, struct device_value *common, char *rest,
-		       char *error, size_t error_size)
+static int parse_items(struct device_config *config, char *rest, char *error, size_t error_size)
 {
 	char *item = words_next(&rest);
 	int rc = find_asked_type(config, item, error, error_size);
@@ -273,45 +337,44 @@ static int parse_items(struct device_config *config, struct device_value *common
 					"device %s: \"%s\": wants property=value",
 					config->type->name, item);
 		*text++ = '\0';
-		rc = parse_property(config, common, item, text, error, error_size);
+		rc = parse_property(config, item, text, error, error_size);
 	}
 	return rc ? rc : check_required(config, error, error_size);
 }
 
 int device_parse(const char *argument, struct device_config *config, char *error, size_t error_size)
 {
-	struct device_value common[ARRAY_SIZE(common_properties)] = { 0 };
 	char *copy = strdup(argument);
 	int rc;
 
 	*config = (struct device_config){ 0 };
 	if (!copy)
 		return complain(-ENOMEM, error, error_size, "device %s: out of memory", argument);
-	rc = parse_items(config, common, copy, error, error_size);
+	rc = parse_items(config, copy, error, error_size);
 	free(copy);
-	return finish(config, common, rc);
+	return finish(config, rc);
 }
 
 int device_parse_pairs(const char *type, const struct device_pair *pairs, size_t count,
 		       struct device_config *config, char *error, size_t error_size)
 {
-	struct device_value common[ARRAY_SIZE(common_properties)] = { 0 };
 	int rc;
 
 	*config = (struct device_config){ 0 };
 	rc = find_asked_type(config, type, error, error_size);
 	for (size_t i = 0; !rc && i < count; i++)
-		rc = parse_property(config, common, pairs[i].name, pairs[i].text, error,
-				    error_size);
+		rc = parse_property(config, pairs[i].name, pairs[i].text, error, error_size);
 	if (!rc)
 		rc = check_required(config, error, error_size);
-	return finish(config, common, rc);
+	return finish(config, rc);
 }
 
 void device_config_clear(struct device_config *config)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(config->values); i++)
 		free(config->values[i].text);
+	for (size_t i = 0; i < ARRAY_SIZE(config->common); i++)
+		free(config->common[i].text);
 	*config = (struct device_config){ 0 };
 }
 
@@ -328,7 +391,7 @@ static void print_properties(FILE *out, const struct device_property *p)
 		static const char *const kinds[] = {
 			[DEVICE_TEXT] = "TEXT", [DEVICE_IDENTIFIER] = "ID",
 			[DEVICE_PATH] = "FILE", [DEVICE_SWITCH] = "on|off",
-			[DEVICE_NUMBER] = "N",
+			[DEVICE_NUMBER] = "N",	[DEVICE_ADDRESS] = "SLOT.FUNCTION",
 		};
 		char left[40];
 

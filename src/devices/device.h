@@ -30,6 +30,7 @@ struct pci_function;
 struct device_config;
 
 #define DEVICE_PROPERTIES_MAX 16
+#define DEVICE_COMMON_MAX 16
 #define DEVICE_ERROR_MAX 512 /* a good size for an error buffer */
 #define DEVICE_ID_MAX 63 /* characters */
 
@@ -39,6 +40,7 @@ enum device_property_type {
 	DEVICE_PATH, /* a name in the file system, not empty */
 	DEVICE_SWITCH, /* on or off */
 	DEVICE_NUMBER, /* minimum to maximum, decimal, or hexadecimal after 0x */
+	DEVICE_ADDRESS, /* SLOT or SLOT.FUNCTION, hexadecimal; number: slot * 8 + function */
 };
 
 struct device_property {
@@ -67,8 +69,8 @@ struct device_value {
 };
 
 /*
- * What was asked for. Values are in the order of the type's properties. The
- * owner may set uid and fid (and has_…) when the person did not, before
+ * What was asked for. Values are in the order of the type's properties, and of
+ * those that all have. The owner may set uid and fid (and has_…) when the person did not, before
  * device_create(); a device derives the identity that the guest sees from fid.
  */
 struct device_config {
@@ -79,9 +81,15 @@ struct device_config {
 	uint32_t uid, fid;
 	uint64_t fail_translation; /* see zpci_inject_translation_failure(); 0: none */
 	struct device_value values[DEVICE_PROPERTIES_MAX];
+	struct device_value common[DEVICE_COMMON_MAX];
 };
 
-/* NULL when there is no such type, or no such property. */
+/* The parts of an address. */
+#define DEVICE_SLOT_MAX 0xfff
+#define DEVICE_ADDRESS_SLOT(number) ((unsigned)((number) >> 3))
+#define DEVICE_ADDRESS_FUNCTION(number) ((unsigned)((number)&7))
+
+/* NULL when there is no such type, or no such property, neither its own nor of all. */
 const struct device_type *device_find_type(const char *name);
 const struct device_value *device_config_value(const struct device_config *config,
 					       const char *property);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "devices/device.h"
+#include "machine/function_config.h"
 #include "machine/internal.h"
 #include "pci/pci.h"
 #include "zpci/zpci.h"
@@ -28,6 +29,8 @@ struct machine_device {
 	struct pci_function *function;
 	uint32_t fid;
 	uint16_t uid;
+	bool has_address, multifunction;
+	uint64_t address;
 	char id[DEVICE_ID_MAX + 1];
 	char path[PATH_MAX_LENGTH];
 	/* With list_lock held: */
@@ -41,6 +44,7 @@ struct machine_devices {
 	struct machine_device *first, **last;
 	atomic_uint present;
 	unsigned int made; /* so far, for names */
+	uint32_t next_fid, next_uid; /* all lower ones are taken */
 };
 
 /* --- names and numbers ----------------------------------------------------------------- */
@@ -60,20 +64,20 @@ static bool asked_for(const struct machine_config *config, uint32_t value, bool 
 /* Both are numbers that no device has, neither one made nor one asked for. */
 static uint32_t free_fid(struct machine *machine)
 {
-	uint32_t fid = 0;
+	uint32_t fid = machine->devices->next_fid;
 
 	while (asked_for(&machine->config, fid, true) || zpci_fid_in_use(machine->zpci, fid))
 		fid++;
-	return fid;
+	return machine->devices->next_fid = fid;
 }
 
 /* 0, which means none, when all are taken. */
 static uint32_t free_uid(struct machine *machine)
 {
-	for (uint32_t uid = 1; uid <= UINT16_MAX; uid++)
+	for (uint32_t uid = MAX(machine->devices->next_uid, 1); uid <= UINT16_MAX; uid++)
 		if (!asked_for(&machine->config, uid, false) &&
 		    !zpci_uid_in_use(machine->zpci, (uint16_t)uid))
-			return uid;
+			return machine->devices->next_uid = uid;
 	return 0;
 }
 
@@ -101,20 +105,39 @@ static struct machine_device *find_fid(struct machine_devices *devices, uint32_t
 
 /* --- plugging: with plug_lock held -------------------------------------------------------- */
 
-static struct zpci_function_config function_config(struct machine *machine,
-						   const struct device_config *config,
-						   const struct pci_function *device)
+/*
+ * The address is free, and if the slot has several functions, function 0 says so: as
+ * on QEMU (do_pci_register_device(), pci_init_multifunction()).
+ */
+static int check_address(struct machine_devices *devices, const struct device_config *config,
+			 char *error, size_t error_size)
 {
-	struct zpci_function_config function = zpci_function_defaults(config->fid);
+	const struct device_value *address = device_config_value(config, "addr");
+	const struct machine_device *other;
 
-	function.uid = (uint16_t)config->uid;
-	function.relaxed_translation = config->has_relaxed_translation ?
-					       config->relaxed_translation :
-					       machine->features & MACHINE_RELAXED_TRANSLATION;
-	function.interrupts = (uint16_t)MAX(function.interrupts, pci_function_msix_vectors(device));
-	if (config->type->store_block_max)
-		function.store_block_max = config->type->store_block_max;
-	return function;
+	if (!address->given)
+		return 0;
+	for (other = devices->first; other; other = other->next) {
+		bool several = device_config_value(config, "multifunction")->number;
+
+		if (!other->has_address ||
+		    DEVICE_ADDRESS_SLOT(other->address) != DEVICE_ADDRESS_SLOT(address->number))
+			continue;
+		if (other->address == address->number) {
+			snprintf(error, error_size, "device %s: addr=%s is taken by another device",
+				 config->type->name, address->text);
+			return -EEXIST;
+		}
+		if ((!DEVICE_ADDRESS_FUNCTION(address->number) && !several) ||
+		    (!DEVICE_ADDRESS_FUNCTION(other->address) && !other->multifunction)) {
+			snprintf(error, error_size,
+				 "device %s: addr=%s: function 0 of a slot with several wants "
+				 "multifunction=on",
+				 config->type->name, address->text);
+			return -EINVAL;
+		}
+	}
+	return 0;
 }
 
 /* `error` begins with "device" and the type. */
@@ -143,16 +166,24 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 	device->type = config->type;
 	device->fid = config->fid;
 	device->uid = (uint16_t)config->uid;
+	device->has_address = device_config_value(config, "addr")->given;
+	device->address = device_config_value(config, "addr")->number;
+	device->multifunction = device_config_value(config, "multifunction")->number;
 	memcpy(device->id, config->id, sizeof(device->id));
 	if (*device->id)
 		snprintf(device->path, sizeof(device->path), PATH_NAMED, device->id);
 	else
 		snprintf(device->path, sizeof(device->path), PATH_UNNAMED, devices->made);
 	snprintf(name, sizeof(name), "%s%u", config->type->name, devices->made);
-	rc = device_create(config, name, &device->function, error, error_size);
+	rc = check_address(devices, config, error, error_size);
+	if (!rc)
+		rc = device_create(config, name, &device->function, error, error_size);
 	if (rc)
 		goto free_device;
-	function = function_config(machine, config, device->function);
+	rc = function_config(machine->features, config, device->function, &function, error,
+			     error_size);
+	if (rc)
+		goto free_function;
 	/* In the list first: the guest may use it as soon as it is plugged. */
 	pthread_mutex_lock(&devices->list_lock);
 	*devices->last = device;
@@ -179,6 +210,7 @@ unlist:
 		devices->last = &(*devices->last)->next;
 	*devices->last = NULL;
 	pthread_mutex_unlock(&devices->list_lock);
+free_function:
 	pci_function_free(device->function);
 free_device:
 	free(device);
@@ -208,6 +240,8 @@ static void remove_device(struct machine *machine, struct machine_device *device
 
 	zpci_unplug(machine->zpci, device->fid);
 	unlist(machine->devices, device);
+	machine->devices->next_fid = MIN(machine->devices->next_fid, device->fid);
+	machine->devices->next_uid = MIN(machine->devices->next_uid, device->uid);
 	atomic_fetch_sub(&machine->devices->present, 1);
 	pci_function_free(device->function);
 	machine_tell(machine, &event);

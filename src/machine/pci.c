@@ -306,9 +306,9 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 		.vcpu = &vcpu_ops,
 		.machine = trace_any_enabled("zpci_") ? &traced_machine_ops : &machine_ops,
 		.opaque = machine,
-		.uid_checking = true,
 		.directed_interruptions = machine->features & MACHINE_DIRECTED_INTERRUPTS,
 		.mio = machine->features & MACHINE_MIO,
+		.uid_checking = machine->features & MACHINE_UID_CHECKING,
 	};
 	int rc;
 

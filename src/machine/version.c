@@ -66,13 +66,16 @@ static const struct machine_property properties[] = {
 	{ "mio", MACHINE_MIO, "PCI loads and stores by address, which Linux prefers to handles" },
 	{ "directed-interrupts", MACHINE_DIRECTED_INTERRUPTS,
 	  "a PCI interruption goes to the CPU that Linux chose for it" },
+	{ "uid-checking", MACHINE_UID_CHECKING,
+	  "uids are unique, and Linux numbers its PCI domains by them" },
 };
 
 /* The newest first. */
 static const struct machine_version versions[] = {
 	{
 		.name = "zvisor-1.0",
-		.features = MACHINE_MIO | MACHINE_RELAXED_TRANSLATION | MACHINE_DIRECTED_INTERRUPTS,
+		.features = MACHINE_MIO | MACHINE_RELAXED_TRANSLATION | MACHINE_DIRECTED_INTERRUPTS |
+			    MACHINE_UID_CHECKING,
 		.facilities = facilities_common,
 		.facility_count = ARRAY_SIZE(facilities_common),
 		.machine_type = 0x2817,
@@ -80,6 +83,7 @@ static const struct machine_version versions[] = {
 	},
 	{
 		.name = "zvisor-0.9",
+		.features = MACHINE_UID_CHECKING,
 		.facilities = facilities_common,
 		.facility_count = ARRAY_SIZE(facilities_common),
 		.machine_type = 0x2817,

@@ -22,6 +22,7 @@
 #define MACHINE_MIO 0x1u /* PCI loads and stores by address */
 #define MACHINE_RELAXED_TRANSLATION 0x2u /* what a device has if nothing is said of it */
 #define MACHINE_DIRECTED_INTERRUPTS 0x4u /* PCI interruptions for one CPU */
+#define MACHINE_UID_CHECKING 0x8u /* user-defined identifiers are unique */
 
 /* A feature of the whole machine that can be left out: --machine NAME,PROPERTY=off. */
 struct machine_property {

@@ -185,6 +185,13 @@ static void describe(struct pci_function *f, unsigned offset, const void *bytes,
 		memcpy(f->writable + offset, writable, length);
 }
 
+void pci_function_set_multifunction(struct pci_function *f)
+{
+	const uint8_t type = PCI_HEADER_MULTIFUNCTION;
+
+	describe(f, PCI_HEADER_TYPE, &type, NULL, sizeof(type));
+}
+
 int pci_function_add_bar(struct pci_function *f, unsigned bar, uint64_t size, bool is_64bit,
 			 bool prefetchable)
 {

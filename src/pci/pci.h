@@ -59,6 +59,7 @@ struct pci_function;
 #define PCI_REVISION_ID 0x08
 #define PCI_CLASS_CODE 0x09 /* 3 bytes: interface, subclass, class */
 #define PCI_HEADER_TYPE 0x0e
+#define PCI_HEADER_MULTIFUNCTION 0x80
 #define PCI_BAR0 0x10
 #define PCI_SUBSYSTEM_VENDOR_ID 0x2c
 #define PCI_SUBSYSTEM_ID 0x2e
@@ -151,6 +152,9 @@ int pci_function_add_bar(struct pci_function *f, unsigned bar, uint64_t size, bo
  */
 int pci_function_add_capability(struct pci_function *f, uint8_t id, const void *body,
 				const uint8_t *writable, unsigned length);
+
+/* The header says that the device has several functions. */
+void pci_function_set_multifunction(struct pci_function *f);
 
 /*
  * The usual ones. They return the offset or -ENOSPC, -EINVAL.

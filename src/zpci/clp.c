@@ -147,15 +147,20 @@ struct function_response {
 	uint8_t pft;
 	be64 sdma;
 	be64 edma;
-	be32 reserved2[11];
+	be16 rid;
+	be16 reserved2[2];
+	be16 tid;
+	be32 reserved3[9];
 	be32 uid;
 	uint8_t util_string[ZPCI_UTIL_STRING_SIZE];
-	be32 reserved3[16];
+	be32 reserved4[16];
 	struct mio_addresses mio;
 };
 
 #define FUNCTION_HAS_UTIL_STRING 0x01
 #define FUNCTION_HAS_MIO 0x02
+#define FUNCTION_HAS_RID 0x10
+#define FUNCTION_HAS_TID 0x20
 #define FMB_WORDS 16
 
 struct group_request {
@@ -364,6 +369,11 @@ static void query_function(struct call *call)
 	response.pft = config->pft;
 	be64_set(&response.sdma, config->sdma);
 	be64_set(&response.edma, config->edma);
+	if (config->has_rid) {
+		response.flags |= FUNCTION_HAS_RID | FUNCTION_HAS_TID;
+		be16_set(&response.rid, config->rid);
+		be16_set(&response.tid, config->tid);
+	}
 	be32_set(&response.uid, config->uid);
 	if (config->has_util_string) {
 		response.flags |= FUNCTION_HAS_UTIL_STRING;

@@ -306,7 +306,7 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 	if (in_use(zpci, &config->fid, NULL))
 		return -EEXIST;
 	*what = "uid in use";
-	if (config->uid && in_use(zpci, NULL, &config->uid))
+	if (zpci->config.uid_checking && config->uid && in_use(zpci, NULL, &config->uid))
 		return -EEXIST;
 	*what = "no room for another function";
 	f = free_slot(zpci, &error);

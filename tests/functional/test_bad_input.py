@@ -70,6 +70,12 @@ WRONG = {
                             "nvme,file={locked},readonly=on,fid=7"], ["--device", "fid", "7"]),
     "uid 0": ([*KERNEL, "--device", "nvme,file={disk},uid=0"], ["--device", "uid", "0"]),
     "a uid beyond 16 bits": ([*KERNEL, "--device", "nvme,file={disk},uid=65536"], ["--device", "uid", "65536"]),
+    "the same address twice": ([*KERNEL, "--device", "testdev,addr=2.1", "--device", "testdev,addr=2.1"],
+                               ["--device", "addr=2.1"]),
+    "function 0 that does not say it is one of several": (
+        [*KERNEL, "--device", "testdev,addr=2", "--device", "testdev,addr=2.1"], ["--device", "multifunction=on"]),
+    "a block that is no multiple of 8": ([*KERNEL, "--device", "testdev,store-block=20"],
+                                         ["--device", "store-block=20"]),
     "a serial number that is too long": ([*KERNEL, "--device", "nvme,file={disk},serial=123456789012345678901"],
                                          ["--device", "serial"]),
     "an unknown device": ([*KERNEL, "--device", "floppy,file={disk}"], ["--device", "floppy"]),

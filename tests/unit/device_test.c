@@ -73,6 +73,30 @@ static void properties_are_parsed(void **state)
 	device_config_clear(&config);
 }
 
+static void addresses_are_hexadecimal(void **state)
+{
+	struct device_config config;
+	char error[DEVICE_ERROR_MAX];
+	uint64_t number;
+
+	assert_int_equal(device_parse("testdev,addr=0x1f.7,multifunction=on", &config, error,
+				      sizeof(error)),
+			 0);
+	number = device_config_value(&config, "addr")->number;
+	assert_int_equal(DEVICE_ADDRESS_SLOT(number), 0x1f);
+	assert_int_equal(DEVICE_ADDRESS_FUNCTION(number), 7);
+	assert_int_equal(device_config_value(&config, "multifunction")->number, 1);
+	device_config_clear(&config);
+	assert_int_equal(device_parse("testdev,addr=a", &config, error, sizeof(error)), 0);
+	assert_int_equal(device_config_value(&config, "addr")->number, 0xa << 3);
+	device_config_clear(&config);
+	refuse("testdev,addr=1000", "addr=1000", "SLOT.FUNCTION");
+	refuse("testdev,addr=1.8", "addr=1.8", "SLOT.FUNCTION");
+	refuse("testdev,addr=1.", "addr=1.", "SLOT.FUNCTION");
+	refuse("testdev,addr=-1", "addr=-1", "SLOT.FUNCTION");
+	refuse("testdev,addr=1.0x", "addr=1.0x", "SLOT.FUNCTION");
+}
+
 static void unknown_types_are_refused(void **state)
 {
 	refuse("floppy", "floppy", "nvme");
@@ -98,11 +122,10 @@ static void bad_values_are_refused(void **state)
 	refuse("nvme,file=x,serial=123456789012345678901", "serial=123456789012345678901",
 	       "1 to 20");
 	refuse("nvme,file=x,serial=a\tb", "serial=", "printable");
-	refuse("nvme,file=x,uid=0", "uid=0", "1 to 65535");
-	refuse("nvme,file=x,uid=65536", "uid=65536", "1 to 65535");
-	refuse("nvme,file=x,uid=-1", "uid=-1", "1 to 65535");
-	refuse("nvme,file=x,uid= 1", "uid= 1", "1 to 65535");
-	refuse("nvme,file=x,uid=0x", "uid=0x", "1 to 65535");
+	refuse("nvme,file=x,uid=65536", "uid=65536", "0 to 65535");
+	refuse("nvme,file=x,uid=-1", "uid=-1", "0 to 65535");
+	refuse("nvme,file=x,uid= 1", "uid= 1", "0 to 65535");
+	refuse("nvme,file=x,uid=0x", "uid=0x", "0 to 65535");
 	refuse("nvme,file=x,fid=4294967296", "fid=4294967296", "0 to 4294967295");
 	refuse("nvme,file=x,fid=99999999999999999999999", "fid=999", "0 to 4294967295");
 	refuse("nvme,file=x,fid=12a", "fid=12a", "0 to 4294967295");
@@ -249,6 +272,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(properties_are_parsed),
+		cmocka_unit_test(addresses_are_hexadecimal),
 		cmocka_unit_test(unknown_types_are_refused),
 		cmocka_unit_test(unknown_properties_are_refused),
 		cmocka_unit_test(bad_values_are_refused),

@@ -155,21 +155,22 @@ static void wrong_requests_name_option_and_value(void **state)
 	}
 }
 
-static void more_than_64_devices_are_refused(void **state)
+static void more_than_4096_devices_are_refused(void **state)
 {
-	char *words[2 * 65 + 5] = { "zvisor", "run", "--kernel", "k" };
+	static char *words[2 * 4097 + 5] = { "zvisor", "run", "--kernel", "k" };
 	struct options options;
 	char error[512] = "";
 
-	for (int i = 0; i < 65; i++) {
+	for (int i = 0; i < 4097; i++) {
 		words[4 + 2 * i] = "--device";
 		words[5 + 2 * i] = "nvme,file=d";
 	}
-	assert_int_equal(options_parse(4 + 2 * 64, words, &options, error, sizeof(error)), 0);
-	assert_int_equal(options.machine.device_count, 64);
+	assert_int_equal(options_parse(4 + 2 * 4096, words, &options, error, sizeof(error)), 0);
+	assert_int_equal(options.machine.device_count, 4096);
 	options_clear(&options);
-	assert_int_equal(options_parse(4 + 2 * 65, words, &options, error, sizeof(error)), -EINVAL);
-	assert_non_null(strstr(error, "more than 64"));
+	assert_int_equal(options_parse(4 + 2 * 4097, words, &options, error, sizeof(error)),
+			 -EINVAL);
+	assert_non_null(strstr(error, "more than 4096"));
 }
 
 static void other_commands_are_taken(void **state)
@@ -214,9 +215,22 @@ static void older_machine_version_has_no_newer_feature(void **state)
 	struct cpu_model model = machine_version_cpu_model(old, old->features);
 
 	assert_string_equal(newest->name, "zvisor-1.0");
-	assert_int_equal(old->features, 0);
+	assert_false(old->features & (MACHINE_MIO | MACHINE_RELAXED_TRANSLATION));
 	assert_false(model.facilities[153 / 64] & BIT64(153 % 64));
 	assert_true(model.facilities[69 / 64] & BIT64(69 % 64));
+}
+
+static void uids_may_be_the_same_where_nobody_checks(void **state)
+{
+	struct parsed p;
+
+	assert_int_equal(parse(&p, "run --kernel k --machine zvisor-1.0,uid-checking=off "
+				   "--device testdev,uid=1 --device testdev,uid=1 "
+				   "--device testdev,uid=0"),
+			 0);
+	options_clear(&p.options);
+	assert_int_equal(parse(&p, "run --kernel k --device testdev,uid=0"), -EINVAL);
+	assert_non_null(strstr(p.error, "uid=0"));
 }
 
 static void feature_of_a_machine_version_can_be_left_out(void **state)
@@ -243,10 +257,11 @@ int main(void)
 		cmocka_unit_test(all_options_are_taken),
 		cmocka_unit_test(sizes_have_the_usual_suffixes),
 		cmocka_unit_test(wrong_requests_name_option_and_value),
-		cmocka_unit_test(more_than_64_devices_are_refused),
+		cmocka_unit_test(more_than_4096_devices_are_refused),
 		cmocka_unit_test(other_commands_are_taken),
 		cmocka_unit_test(machine_version_announces_what_linux_needs_for_pci),
 		cmocka_unit_test(older_machine_version_has_no_newer_feature),
+		cmocka_unit_test(uids_may_be_the_same_where_nobody_checks),
 		cmocka_unit_test(feature_of_a_machine_version_can_be_left_out),
 	};
 

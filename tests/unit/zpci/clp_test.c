@@ -213,6 +213,23 @@ static void query_function_tells_what_it_is(void **state)
 	guest_free(g);
 }
 
+static void query_function_tells_the_place_of_one_of_several(void **state)
+{
+	struct guest *g = guest_new();
+	struct zpci_function_config config = zpci_function_defaults(1);
+
+	config.has_rid = true;
+	config.rid = 0x0103;
+	config.tid = 0x4567;
+	guest_plug(g, &config);
+	store_be32(request(g) + 16, g->fh);
+	call(g, 3, 32, 4064);
+	assert_int_equal(response(g)[18] & 0x30, 0x30);
+	assert_int_equal(load_be16(response(g) + 80), 0x0103);
+	assert_int_equal(load_be16(response(g) + 86), 0x4567);
+	guest_free(g);
+}
+
 static void query_function_stores_no_more_than_there_is_room_for(void **state)
 {
 	struct guest *g = *state;
@@ -573,6 +590,7 @@ int main(void)
 		TEST(list_checks_format_reserved_fields_and_room),
 		cmocka_unit_test(standby_function_is_listed_as_not_configured),
 		cmocka_unit_test(query_function_tells_what_it_is),
+		cmocka_unit_test(query_function_tells_the_place_of_one_of_several),
 		TEST(query_function_stores_no_more_than_there_is_room_for),
 		TEST(query_function_refuses_a_handle_that_is_not_valid),
 		TEST(query_group_tells_what_is_common),

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* See function_config.h. */
+#include "machine/function_config.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/util.h"
+#include "devices/device.h"
+#include "machine/ebcdic.h"
+#include "machine/version.h"
+#include "pci/pci.h"
+
+/*
+ * Linux before 6.14 knows functions of one device by their PCHID, later ones by their
+ * topology identifier (arch/s390/pci/pci_bus.c, zpci_bus_get()). Real PCHIDs
+ * begin with 0x100.
+ */
+#define FIRST_PCHID 0x100
+
+static uint64_t number_or(const struct device_config *config, const char *property, uint64_t preset)
+{
+	const struct device_value *value = device_config_value(config, property);
+
+	return value->given ? value->number : preset;
+}
+
+/* Is it one of several functions? Then it says where on the bus it is. */
+static void set_address(const struct device_config *config, struct pci_function *device,
+			struct zpci_function_config *function)
+{
+	uint64_t address = number_or(config, "addr", 0);
+	unsigned slot = DEVICE_ADDRESS_SLOT(address);
+
+	function->has_rid = number_or(config, "multifunction", 0) ||
+			    DEVICE_ADDRESS_FUNCTION(address);
+	if (function->has_rid) {
+		function->rid = (uint16_t)DEVICE_ADDRESS_FUNCTION(address);
+		function->tid = (uint16_t)slot;
+		function->pchid = (uint16_t)(FIRST_PCHID + slot);
+		pci_function_set_multifunction(device);
+	}
+	function->pchid = (uint16_t)number_or(config, "pchid", function->pchid);
+}
+
+static void set_util_string(const struct device_config *config,
+			    struct zpci_function_config *function)
+{
+	const struct device_value *text = device_config_value(config, "util-string");
+
+	function->has_util_string = text->given;
+	if (text->given)
+		ebcdic_put(function->util_string, text->text, sizeof(function->util_string));
+}
+
+int function_config(uint32_t features, const struct device_config *config,
+		    struct pci_function *device, struct zpci_function_config *function, char *error,
+		    size_t error_size)
+{
+	unsigned vectors = pci_function_msix_vectors(device);
+	uint64_t store_block;
+
+	*function = zpci_function_defaults(config->fid);
+	function->uid = (uint16_t)config->uid;
+	if (!function->uid && features & MACHINE_UID_CHECKING) {
+		snprintf(
+			error, error_size,
+			"device %s: uid=0: a function has one, from 1 to 65535, unless the machine "
+			"has uid-checking=off",
+			config->type->name);
+		return -EINVAL;
+	}
+	set_address(config, device, function);
+	set_util_string(config, function);
+	function->pft = (uint8_t)number_or(config, "pft", 0);
+	function->relaxed_translation = config->has_relaxed_translation ?
+						config->relaxed_translation :
+						features & MACHINE_RELAXED_TRANSLATION;
+	function->interrupts =
+		(uint16_t)number_or(config, "interrupts", MAX(function->interrupts, vectors));
+	function->update_interval =
+		(uint16_t)number_or(config, "measurement-interval", function->update_interval);
+	store_block = number_or(config, "store-block",
+				config->type->store_block_max ? config->type->store_block_max :
+								function->store_block_max);
+	if (store_block % 8) {
+		snprintf(error, error_size, "device %s: store-block=%llu: wants a multiple of 8",
+			 config->type->name, (unsigned long long)store_block);
+		return -EINVAL;
+	}
+	function->store_block_max = (uint16_t)store_block;
+	return 0;
+}
