@@ -113,6 +113,10 @@ static const struct zpci_vcpu_ops vcpu_ops = {
 
 static void adapter_interruption(void *opaque, unsigned isc)
 {
+	struct guest *g = opaque;
+
+	if (g->present)
+		g->present(g, isc);
 	__atomic_fetch_add(&((struct guest *)opaque)->interruptions[isc], 1, __ATOMIC_SEQ_CST);
 }
 
@@ -125,6 +129,8 @@ static bool directed_interruption(void *opaque, unsigned cpu, unsigned isc)
 {
 	struct guest *g = opaque;
 
+	if (g->present_directed)
+		return g->present_directed(g, cpu, isc);
 	if (cpu >= ARRAY_SIZE(g->directed) || g->stopped[cpu])
 		return false;
 	__atomic_store_n(&g->directed_isc, isc, __ATOMIC_RELAXED);
@@ -186,6 +192,8 @@ static void written(void *opaque, uint64_t absolute, uint64_t length)
 	g->written_length = length;
 	g->written_calls++;
 	pthread_mutex_unlock(&g->lock);
+	if (g->on_written)
+		g->on_written(g);
 }
 
 static uint8_t storage_key(void *opaque, uint64_t absolute)

@@ -70,6 +70,11 @@ struct guest {
 	unsigned directed_isc; /* of the last */
 	bool stopped[4]; /* CPUs that take none */
 	unsigned directed_modes[4][8];
+	/* If not NULL, these are called for interruptions and stores. */
+	void (*present)(struct guest *g, unsigned isc);
+	bool (*present_directed)(struct guest *g, unsigned cpu, unsigned isc);
+	void (*on_written)(struct guest *g);
+	void *controller;
 	unsigned event_calls;
 	uint32_t deconfigured;     /* fid of the last call */
 	uint64_t written_first, written_length; /* last report of a store */
