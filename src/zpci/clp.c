@@ -180,8 +180,8 @@ struct group_response {
 	uint8_t designations;
 	uint8_t reserved1;
 	be16 maxfaal;
-	be16 dnoi;
-	be16 maxcpu;
+	be16 directed_interrupts; /* 12 bits */
+	be16 directed_cpus;
 	be64 dma_mask;
 	be64 msi_address;
 	be64 reserved2[2];
@@ -410,6 +410,10 @@ static void query_group(struct call *call)
 	be16_set(&response.store_block_max, group.store_block_max);
 	be16_set(&response.update_interval, group.update_interval);
 	response.designations = ioat_designation_mask();
+	if (zpci->directed.available) {
+		be16_set(&response.directed_interrupts, group.interrupts);
+		be16_set(&response.directed_cpus, ZPCI_DIRECTED_CPUS);
+	}
 	be64_set(&response.msi_address, MSI_ADDRESS);
 	respond_with(call, &response, sizeof(response));
 }

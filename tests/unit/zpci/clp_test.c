@@ -268,6 +268,8 @@ static void query_group_tells_what_is_common(void **state)
 	assert_int_equal(load_be16(rsp + 20), 128);
 	assert_int_equal(load_be16(rsp + 22), 4000);
 	assert_int_equal(rsp[24], 0xfd);
+	assert_int_equal(load_be16(rsp + 28), 128);
+	assert_int_equal(load_be16(rsp + 30), ZPCI_DIRECTED_CPUS);
 	assert_int_equal(load_be64(rsp + 40), 0xfe00000000000000);
 	store_be32(request(g) + 16, 0x42);
 	call(g, 4, 32, 4064);
