@@ -60,6 +60,8 @@ PROGRAMS = [
     Program("nobar"),
     Program("controls", devices=["testdev,vectors=64,fid=7,relaxed-translation=off"] + TESTDEV[1:]),
     Program("events"),
+    Program("interrupts"),
+    Program("translation"),
 ]
 
 
