@@ -418,7 +418,7 @@ void guest_main(void)
 	f = function_find();
 	function_enable(f);
 	if (!dma_find(&dma, f) || !dma.msix.entries)
-		bail("no function here that sends messages on command");
+		bail("not here: a function that sends messages on command");
 	third = iotable_new();
 	vectors = frames(PAGE_SIZE, PAGE_SIZE);
 	summary = frames(PAGE_SIZE, PAGE_SIZE);

@@ -16,7 +16,7 @@ void guest_main(void)
 		if (!bar_exists(f, bar))
 			missing = bar;
 	if (missing == 6)
-		bail("the function has all BARs");
+		bail("not here: a function without some BAR");
 	check_answer(insn_pcilg(place(f->fh, missing, 4), 0, NULL), PGM(PGM_OPERAND), 'C',
 		     "pcilg.bar.missing", "a BAR that is not there: operand exception");
 	check_answer(insn_pcistg(place(f->fh, missing, 4), 0, 0), PGM(PGM_OPERAND), 'C',

@@ -484,7 +484,7 @@ void guest_main(void)
 	f = function_find();
 	function_enable(f);
 	if (!dma_find(&dma, f))
-		bail("no function here that does DMA on command");
+		bail("not here: a function that does DMA on command");
 	target = f->query.sdma + TARGET;
 	third = iotable_new();
 	page = frames(PAGE_SIZE, PAGE_SIZE);
