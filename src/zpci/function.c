@@ -490,14 +490,27 @@ void function_disable(struct zpci_function *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
-/* Into an error state, if that is possible from the one it is in. */
+/* A function that works can fail; one that is configured can break for good. */
+static bool can_fail(enum function_state state, bool permanent)
+{
+	switch (state) {
+	case FUNCTION_ENABLED:
+		return true;
+	case FUNCTION_DISABLED:
+	case FUNCTION_BLOCKED:
+	case FUNCTION_ERROR:
+		return permanent;
+	default:
+		return false;
+	}
+}
+
 static bool fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
 {
 	bool permanent = pec == PEC_PERMANENT_ERROR, failed;
 
 	pthread_mutex_lock(&f->lock);
-	failed = f->state == FUNCTION_ENABLED ||
-		 (permanent && (f->state == FUNCTION_BLOCKED || f->state == FUNCTION_ERROR));
+	failed = can_fail(function_state(f), permanent);
 	if (failed) {
 		f->state = permanent ? FUNCTION_PERMANENT_ERROR : FUNCTION_ERROR;
 		function_update_dma(f);
@@ -551,22 +564,6 @@ int zpci_inject_translation_failure(struct zpci *zpci, uint32_t fid, uint16_t pe
 	dma_space_inject(f->dma, count, pec);
 	function_leave(f);
 	return 0;
-}
-
-void function_fail_for_good(struct zpci_function *f)
-{
-	bool failed;
-
-	pthread_mutex_lock(&f->lock);
-	failed = f->state != FUNCTION_RESERVED && f->state != FUNCTION_STANDBY &&
-		 f->state != FUNCTION_PERMANENT_ERROR;
-	if (failed) {
-		f->state = FUNCTION_PERMANENT_ERROR;
-		function_update_dma(f);
-	}
-	pthread_mutex_unlock(&f->lock);
-	if (failed)
-		event_error(f, PEC_PERMANENT_ERROR, 0);
 }
 
 void zpci_reset(struct zpci *zpci)

@@ -340,14 +340,10 @@ void function_disable(struct zpci_function *f);
 
 /*
  * Put an enabled function into the error state and report it. Any thread, no
- * lock held. Without effect in another state.
+ * lock held. Without effect in another state, but that PEC_PERMANENT_ERROR puts
+ * a function into the permanent error state from each in which it is configured.
  */
 void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
-
-/*
- * The same for good: from each state in which the function is configured.
- */
-void function_fail_for_good(struct zpci_function *f);
 
 /* Let DMA through or not, as state demands. With `lock` held. */
 void function_update_dma(struct zpci_function *f);

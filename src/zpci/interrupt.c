@@ -149,10 +149,8 @@ static void deliver(void *opaque, uint64_t address, uint32_t data)
 /* The device says that it does not work any more. */
 static void device_error(void *opaque, enum pci_error error)
 {
-	if (error == PCI_ERROR_PERMANENT)
-		function_fail_for_good(opaque);
-	else
-		function_fail(opaque, PEC_SYSTEM_ERROR, 0);
+	function_fail(opaque, error == PCI_ERROR_PERMANENT ? PEC_PERMANENT_ERROR : PEC_SYSTEM_ERROR,
+		      0);
 }
 
 const struct pci_msi_ops interrupt_msi_ops = { .deliver = deliver, .error = device_error };

@@ -21,6 +21,8 @@
 #include "devices/device.h"
 #include "devices/nvme_spec.h"
 
+#include "input.h"
+
 #define PAGES 64u
 #define BUS 0x700000000ull
 #define IMAGE_SIZE (256 * KIB)
@@ -28,26 +30,12 @@
 #define ENTRIES 16u
 #define OPERATIONS_MAX 400
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
 struct fuzz {
 	struct pci_function *function;
 	uint8_t *memory;
 	void *host;
 	uint32_t tails[QUEUES];
 };
-
-static uint64_t take(struct input *in, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && in->size; i++, in->size--)
-		value = value << 8 | *in->data++;
-	return value;
-}
 
 static uint8_t *page(struct fuzz *f, unsigned number)
 {
