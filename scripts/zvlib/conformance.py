@@ -66,6 +66,7 @@ PROGRAMS = [
     Program("translation"),
     Program("direct"),
     Program("states"),
+    Program("testdev", devices=["testdev,vectors=2048"]),
     Program("many", devices=["testdev,vectors=2,memory=4096"] * 4096, functions=24),
 ]
 
