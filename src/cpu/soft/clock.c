@@ -3,7 +3,10 @@
  * TOD clock, clock comparator, CPU timer.
  *
  * The TOD clock is the host's monotonic clock plus an offset, in units of
- * 2^-12 microseconds (bit 51 of the clock is a microsecond). Each vCPU has a
+ * 2^-12 microseconds (bit 51 of the clock is a microsecond). The CPU timer goes
+ * by the monotonic clock alone: setting the TOD clock does not touch it. A vCPU
+ * that sets the TOD clock asks the others to look at their clock comparators
+ * again. Each vCPU has a
  * host timer that signals its thread when the next of its two clock events
  * comes, and so makes it look up; a timer that rings too early only costs a
  * look, so setting a later time does not touch it. In the deterministic mode
@@ -41,14 +44,21 @@ void clock_init(struct cpu_complex *x)
 					  NS_TO_TOD(host_ns(CLOCK_MONOTONIC)));
 }
 
+static uint64_t tod_offset(const struct vcpu *c)
+{
+	return (uint64_t)__atomic_load_n(&c->complex->tod_offset, __ATOMIC_RELAXED);
+}
+
+uint64_t clock_steady(const struct vcpu *c, const struct op *o)
+{
+	if (c->complex->config.deterministic)
+		return TOD_PER_INSTRUCTION * (vcpu_instructions(c) + (o ? o->index : 0));
+	return NS_TO_TOD(host_ns(CLOCK_MONOTONIC));
+}
+
 uint64_t clock_tod(const struct vcpu *c, const struct op *o)
 {
-	const struct cpu_complex *x = c->complex;
-
-	if (x->config.deterministic)
-		return (uint64_t)x->tod_offset +
-		       TOD_PER_INSTRUCTION * (vcpu_instructions(c) + (o ? o->index : 0));
-	return NS_TO_TOD(host_ns(CLOCK_MONOTONIC)) + (uint64_t)x->tod_offset;
+	return clock_steady(c, o) + tod_offset(c);
 }
 
 uint64_t cpu_complex_tod(struct cpu_complex *x)
@@ -81,13 +91,13 @@ uint64_t clock_tod_unique(const struct vcpu *c, const struct op *o)
 
 uint64_t clock_cpu_timer(const struct vcpu *c, const struct op *o)
 {
-	return c->s.cpu_timer - (clock_tod(c, o) - c->cpu_timer_base);
+	return c->s.cpu_timer - (clock_steady(c, o) - c->cpu_timer_base);
 }
 
 void clock_set_cpu_timer(struct vcpu *c, const struct op *o, uint64_t value)
 {
 	c->s.cpu_timer = value;
-	c->cpu_timer_base = clock_tod(c, o);
+	c->cpu_timer_base = clock_steady(c, o);
 	clock_update_pending(c, o);
 	clock_arm(c);
 }
@@ -99,15 +109,36 @@ void clock_set_comparator(struct vcpu *c, const struct op *o, uint64_t value)
 	clock_arm(c);
 }
 
+void clock_set(struct vcpu *c, const struct op *o, uint64_t value)
+{
+	struct cpu_complex *x = c->complex;
+
+	__atomic_store_n(&x->tod_offset, (int64_t)(value - clock_steady(c, o)), __ATOMIC_SEQ_CST);
+	atomic_store(&x->tod_last, 0);
+	for (unsigned int i = 0; i < x->count; i++) {
+		if (x->vcpus[i] == c)
+			continue;
+		atomic_fetch_or(&x->vcpus[i]->pending, PENDING_CLOCK_SET);
+		vcpu_kick(x->vcpus[i]);
+	}
+	clock_look_again(c, o);
+}
+
+void clock_look_again(struct vcpu *c, const struct op *o)
+{
+	c->timer_armed = false;
+	clock_update_pending(c, o);
+	clock_arm(c);
+}
+
 /* Both conditions are levels: they hold, or not, whenever one looks. */
 void clock_update_pending(struct vcpu *c, const struct op *o)
 {
-	uint64_t now = clock_tod(c, o);
 	unsigned int set = 0;
 
-	if (now > c->s.clock_comparator)
+	if (clock_tod(c, o) > c->s.clock_comparator)
 		set |= PENDING_CLOCK_COMPARATOR;
-	if ((int64_t)(c->s.cpu_timer - (now - c->cpu_timer_base)) < 0)
+	if ((int64_t)clock_cpu_timer(c, o) < 0)
 		set |= PENDING_CPU_TIMER;
 	atomic_fetch_and_explicit(&c->pending,
 				  ~(unsigned int)(PENDING_CLOCK_COMPARATOR | PENDING_CPU_TIMER) |
@@ -118,45 +149,38 @@ void clock_update_pending(struct vcpu *c, const struct op *o)
 	}
 }
 
-/* Guest TOD of the next event that is enabled, or ~0. */
-static uint64_t next_event_tod(struct vcpu *c)
+/* TOD units until the next event that is enabled; 0: it has come; ~0: there is none. */
+static uint64_t until_next_event(struct vcpu *c)
 {
-	uint64_t next = ~0ull, at;
+	uint64_t now = clock_tod(c, NULL), comparator = c->s.clock_comparator, until = ~0ull;
+	int64_t timer = (int64_t)clock_cpu_timer(c, NULL);
 
-	if (c->s.cr[0] & CR0_CLOCK_COMPARATOR)
-		next = c->s.clock_comparator == ~0ull ? ~0ull : c->s.clock_comparator + 1;
-	if ((c->s.cr[0] & CR0_CPU_TIMER) && (int64_t)c->s.cpu_timer >= 0) {
-		at = c->cpu_timer_base + c->s.cpu_timer + 1;
-		if (at > c->cpu_timer_base && at < next)
-			next = at;
-	} else if ((c->s.cr[0] & CR0_CPU_TIMER)) {
-		next = 0;
-	}
-	return next;
+	if ((c->s.cr[0] & CR0_CLOCK_COMPARATOR) && comparator != ~0ull)
+		until = now > comparator ? 0 : comparator - now + 1;
+	if (c->s.cr[0] & CR0_CPU_TIMER)
+		until = MIN(until, timer < 0 ? 0 : (uint64_t)timer + 1);
+	return until;
 }
 
 int64_t clock_next_event(struct vcpu *c)
 {
-	uint64_t next = next_event_tod(c), now = clock_tod(c, NULL);
-	uint64_t ns;
+	uint64_t until = until_next_event(c);
 
-	if (next == ~0ull)
+	if (until == ~0ull)
 		return -1;
-	if (next <= now)
+	if (!until)
 		return 0;
-	ns = TOD_TO_NS(next - now) + 1;
 	/* Far-away events are looked at again now and then. */
-	return ns > 3600000000000ull ? 3600000000000ll : (int64_t)ns;
+	return (int64_t)MIN(TOD_TO_NS(until) + 1, 3600000000000ull);
 }
 
 uint64_t clock_next_event_count(struct vcpu *c)
 {
-	uint64_t next = next_event_tod(c), now = clock_tod(c, NULL);
-	uint64_t count = vcpu_instructions(c);
+	uint64_t until = until_next_event(c);
 
-	if (next == ~0ull || next <= now)
+	if (until == ~0ull || !until)
 		return ~0ull;
-	return count + (next - now + TOD_PER_INSTRUCTION - 1) / TOD_PER_INSTRUCTION;
+	return vcpu_instructions(c) + (until - 1) / TOD_PER_INSTRUCTION + 1;
 }
 
 /*
@@ -166,28 +190,27 @@ uint64_t clock_next_event_count(struct vcpu *c)
  */
 void clock_arm(struct vcpu *c)
 {
-	uint64_t now, next = ~0ull, at;
+	uint64_t now, tod, ns, until = ~0ull;
 	struct itimerspec when = { 0 };
-	uint64_t ns;
+	int64_t timer;
 
 	if (!c->has_timer)
 		return;
-	now = clock_tod(c, NULL);
-	if ((c->s.cr[0] & CR0_CLOCK_COMPARATOR) && c->s.clock_comparator >= now)
-		next = c->s.clock_comparator;
-	if ((c->s.cr[0] & CR0_CPU_TIMER) && (int64_t)c->s.cpu_timer >= 0) {
-		at = c->cpu_timer_base + c->s.cpu_timer;
-		if (at >= now && at < next)
-			next = at;
-	}
-	if (next == ~0ull || (c->timer_armed && c->timer_deadline <= next &&
-			      c->timer_deadline > now))
+	now = clock_steady(c, NULL);
+	tod = now + tod_offset(c);
+	if ((c->s.cr[0] & CR0_CLOCK_COMPARATOR) && c->s.clock_comparator >= tod)
+		until = c->s.clock_comparator - tod;
+	timer = (int64_t)(c->s.cpu_timer - (now - c->cpu_timer_base));
+	if ((c->s.cr[0] & CR0_CPU_TIMER) && timer >= 0)
+		until = MIN(until, (uint64_t)timer);
+	if (until == ~0ull ||
+	    (c->timer_armed && c->timer_deadline > now && c->timer_deadline - now <= until))
 		return;
-	ns = MIN(TOD_TO_NS(next - now) + 1, 3600000000000ull);
+	ns = MIN(TOD_TO_NS(until) + 1, 3600000000000ull);
 	when.it_value.tv_sec = (time_t)(ns / 1000000000);
 	when.it_value.tv_nsec = (long)(ns % 1000000000);
 	c->timer_armed = true;
-	c->timer_deadline = next;
+	c->timer_deadline = now + NS_TO_TOD(ns);
 	timer_settime(c->timer, 0, &when, NULL);
 }
 

@@ -62,6 +62,7 @@ struct code_cache {
 #define PENDING_STORE_STATUS 128
 #define PENDING_CPU_RESET 256
 #define PENDING_INITIAL_RESET 512
+#define PENDING_CLOCK_SET 1024 /* another CPU has set the TOD clock */
 
 /* PER code, byte 150 */
 #define PER_BRANCH 0x80
@@ -175,6 +176,11 @@ void vcpu_kick(struct vcpu *); /* attention, and wake it when it sleeps */
 void clock_init(struct cpu_complex *);
 uint64_t clock_tod_unique(const struct vcpu *, const struct op *);
 uint64_t clock_tod(const struct vcpu *, const struct op *);
+void clock_set(struct vcpu *, const struct op *, uint64_t value);
+/* What the CPU timer goes by, in TOD units: the TOD clock without what SET CLOCK did. */
+uint64_t clock_steady(const struct vcpu *, const struct op *);
+/* The host timer has rung, or the TOD clock was set. */
+void clock_look_again(struct vcpu *, const struct op *);
 uint64_t clock_cpu_timer(const struct vcpu *, const struct op *);
 void clock_set_cpu_timer(struct vcpu *, const struct op *, uint64_t);
 void clock_set_comparator(struct vcpu *, const struct op *, uint64_t);

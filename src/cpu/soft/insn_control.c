@@ -301,15 +301,10 @@ INSN(stcke)
 /* The guest sets its clock; Linux does not. The offset of all CPUs changes. */
 INSN_LAST(sck)
 {
-	struct cpu_complex *x = c->complex;
-	uint64_t ea = ea2(c, o), value;
+	uint64_t ea = ea2(c, o);
 
 	require_aligned(c, o, ea, 8);
-	value = ld64(c, o, ea, o->b2);
-	__atomic_add_fetch(&x->tod_offset, (int64_t)(value - clock_tod(c, o)), __ATOMIC_RELAXED);
-	atomic_store(&x->tod_last, 0);
-	clock_update_pending(c, o);
-	clock_arm(c);
+	clock_set(c, o, ld64(c, o, ea, o->b2));
 	set_cc(c, 0);
 }
 

@@ -469,11 +469,10 @@ static bool attend(struct vcpu *c, enum vcpu_exit *reason)
 		if (c->complex->config.deterministic)
 			clock_update_pending(c, NULL);
 		atomic_exchange(&c->limit, LIMIT_FAR);
-		if (c->timer_rang) {
+		if (c->timer_rang || (atomic_load(&c->pending) & PENDING_CLOCK_SET)) {
 			c->timer_rang = 0;
-			c->timer_armed = false;
-			clock_update_pending(c, NULL);
-			clock_arm(c);
+			atomic_fetch_and(&c->pending, ~(unsigned int)PENDING_CLOCK_SET);
+			clock_look_again(c, NULL);
 		}
 		if (atomic_load(&c->complex->exclusive)) {
 			guest_leave(c);

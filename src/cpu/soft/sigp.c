@@ -83,7 +83,7 @@ void vcpu_initial_reset(struct vcpu *c)
 	c->s.breaking_event = 1;
 	c->s.clock_comparator = 0;
 	c->s.cpu_timer = 0;
-	c->cpu_timer_base = clock_tod(c, NULL);
+	c->cpu_timer_base = clock_steady(c, NULL);
 	memset(c->s.cr, 0, sizeof(c->s.cr));
 	c->s.cr[0] = 0xe0;
 	c->s.cr[14] = 0xc2000000;

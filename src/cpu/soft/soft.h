@@ -221,8 +221,8 @@ struct vcpu {
 	timer_t timer;
 	bool has_timer;
 	bool timer_armed;
-	uint64_t timer_deadline; /* guest TOD the host timer is armed for */
-	uint64_t cpu_timer_base; /* guest TOD when cpu_timer was last set */
+	uint64_t timer_deadline; /* clock_steady() when the host timer rings */
+	uint64_t cpu_timer_base; /* clock_steady() when cpu_timer was last set */
 	volatile sig_atomic_t timer_rang;
 	bool psw_invalid;        /* the PSW that was loaded has a bad format: early exception */
 	bool check_stop;
