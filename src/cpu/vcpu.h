@@ -218,6 +218,8 @@ uint64_t vcpu_hash(struct vcpu *);
 void vcpu_cpu_reset(struct vcpu *);
 void vcpu_initial_reset(struct vcpu *);
 void vcpu_clear_reset(struct vcpu *);
+/* What a clear reset does to the CPUs' common part: storage keys. All are stopped. */
+void cpu_complex_clear(struct cpu_complex *);
 void vcpu_start(struct vcpu *); /* leave the stopped state */
 /* Any thread; another one may change it at once. */
 bool vcpu_is_stopped(const struct vcpu *);

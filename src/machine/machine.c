@@ -496,6 +496,7 @@ static int reset(struct machine *machine, enum machine_reset kind, unsigned int 
 		for (unsigned int i = 0; i < cpus; i++)
 			vcpu_clear_reset(machine->cpu[i].vcpu);
 		reset_subsystems(machine);
+		cpu_complex_clear(machine->cpus);
 		rc = memory_clear(&machine->memory);
 		if (rc) {
 			snprintf(error, error_size, "cannot clear memory: %s", strerror(-rc));

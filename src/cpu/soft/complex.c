@@ -40,6 +40,11 @@ static struct vcpu *vcpu_create(struct cpu_complex *x, unsigned int index)
 	return c;
 }
 
+void cpu_complex_clear(struct cpu_complex *x)
+{
+	memset(x->storage_keys, 0, x->size >> PAGE_SHIFT);
+}
+
 struct cpu_complex *cpu_complex_create(const struct cpu_complex_config *config)
 {
 	struct cpu_complex *x;
