@@ -319,6 +319,32 @@ SNIPPET(mvcs, "mvcs 0(5,4),0(2),6");
 SNIPPET(lra, "lra 3,0(2)");
 SNIPPET(sac, "sac 0(2)");
 
+#define CR9_STORE BIT64(34)
+#define PER_STORE 0x20
+
+/* A move of 16 bytes to `at` is a storage alteration, whatever the space. */
+static void move_event(const char *name, const void *code, uint64_t at, bool in_range)
+{
+	struct run r = run_init(PSW_64 | PSW_DAT | PSW_PER, code);
+
+	ctl_load(9, CR9_STORE);
+	ctl_load(10, in_range ? at + 15 : at + 16);
+	ctl_load(11, at + 23);
+	r.gr[0] = 0x0081;
+	r.gr[2] = at + 256;
+	r.gr[4] = at;
+	r.gr[5] = 16;
+	run(&r);
+	ctl_load(9, 0);
+	if (!in_range) {
+		expect_done(&r, "%s: no event for a store beside the range", name);
+		return;
+	}
+	check_eq(r.exit == RUN_PGM ? r.code : 0, PGM_PER, "%s: a PER event", name);
+	check_eq(r.per_code, PER_STORE, "%s: a storage alteration", name);
+	check_eq(r.per_address, (uint64_t)code, "%s: it names the instruction", name);
+}
+
 static void moves(struct space *primary, struct space *secondary)
 {
 	uint8_t *data = frames(4 * PAGE_SIZE, PAGE_SIZE);
@@ -381,6 +407,10 @@ static void moves(struct space *primary, struct space *secondary)
 	run(&r);
 	if (expect_done(&r, "MVCS"))
 		check_eq(data[PAGE_SIZE + 7] << 8 | data[PAGE_SIZE + 8], 0x1122, "moves 8 bytes");
+	move_event("MVCOS", mvcos, at, true);
+	move_event("MVCOS", mvcos, at, false);
+	move_event("MVCP", mvcp, at, true);
+	move_event("MVCS", mvcs, at, true);
 	r = run_init(PSW_64 | PSW_DAT | PSW_HOME, mvcs);
 	r.gr[5] = 8;
 	run(&r);

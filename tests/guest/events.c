@@ -14,7 +14,9 @@
 #define CR9_STORE BIT64(34)
 #define PER_BRANCH 0x80
 #define PER_IFETCH 0x40
+#define CR9_STORE_REAL BIT64(36)
 #define PER_STORE 0x20
+#define PER_STORE_REAL 0x08
 #define CR0_CLOCK_COMPARATOR BIT64(52)
 #define CR0_CPU_TIMER BIT64(53)
 
@@ -192,6 +194,33 @@ static void per(void)
 	ctl_load(9, 0);
 }
 
+SNIPPET(per_stura, "stura 3,2");
+SNIPPET(per_sturg, "sturg 3,2");
+
+static void per_store_real(const char *name, const void *code)
+{
+	static uint64_t variable;
+	struct run r = run_init(PSW_64 | PSW_PER, code);
+
+	/* The range does not count for this event. */
+	ctl_load(10, (uint64_t)&variable + 4096);
+	ctl_load(11, (uint64_t)&variable + 4096);
+	ctl_load(9, CR9_STORE);
+	r.gr[2] = (uint64_t)&variable;
+	r.gr[3] = 0x0102030401020304;
+	run(&r);
+	expect_done(&r, "%s: no event without the mask for real addresses", name);
+	ctl_load(9, CR9_STORE | CR9_STORE_REAL);
+	variable = 0;
+	r.psw = (struct psw){ PSW_64 | PSW_PER, (uint64_t)code };
+	run(&r);
+	check_eq(r.exit == RUN_PGM ? r.code : 0, PGM_PER, "%s: an event", name);
+	check_eq(r.per_code, PER_STORE_REAL, "%s: a store using a real address", name);
+	check_eq(r.per_address, (uint64_t)code, "%s: it names the instruction", name);
+	check_eq(*(volatile uint32_t *)&variable, 0x01020304, "%s: which has stored", name);
+	ctl_load(9, 0);
+}
+
 /* ---- Clocks ---- */
 
 SNIPPET(spin, "0: j 0b");
@@ -310,6 +339,8 @@ void guest_main(void)
 	changing_across_pages();
 	changed_by_another_cpu();
 	per();
+	per_store_real("STURA", per_stura);
+	per_store_real("STURG", per_sturg);
 	clocks();
 	if (cpu_count() < 2) {
 		skip("SET CLOCK and other CPUs", "one CPU");

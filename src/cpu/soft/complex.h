@@ -68,6 +68,7 @@ struct code_cache {
 #define PER_BRANCH 0x80
 #define PER_IFETCH 0x40
 #define PER_STORE 0x20
+#define PER_STORE_REAL 0x08
 #define PER_NULLIFICATION 0x01
 
 struct cpu_complex {
@@ -152,6 +153,17 @@ uint8_t *mmu_real(struct vcpu *, const struct op *, uint64_t real, unsigned int 
  */
 uint8_t *mmu_explicit(struct vcpu *, const struct op *, uint64_t asce, bool real, unsigned int key,
 		      unsigned int space_id, uint64_t va, enum access);
+/*
+ * After a store to `size` bytes of one page at host, by address ea: somebody may have to
+ * hear of it; also the place of storage-alteration events.
+ */
+void mmu_written(struct vcpu *, uint64_t ea, const uint8_t *host, size_t size);
+/*
+ * Key-controlled protection: may an access with this key (0-15) touch a page with this
+ * storage key (KEY_*)? The overrides of control register 0 included.
+ */
+bool mmu_key_allows(const struct vcpu *, uint8_t access_key, uint8_t storage_key, uint64_t va,
+		    bool private_space, enum access);
 _Noreturn void mmu_exception(struct vcpu *, const struct op *, enum pgm_code, uint64_t va,
 			     enum access, unsigned int space_id, unsigned int ar, bool dat_protection);
 uint64_t mmu_fetch(struct vcpu *, const struct op *, uint64_t address);

@@ -281,6 +281,9 @@ static void store_real(struct vcpu *c, const struct op *o, unsigned int size)
 	else
 		store_be64(p, c->s.gr[o->r1]);
 	memory_written(c->complex, (uint64_t)(p - c->complex->memory), size);
+	/* Its own event, for all addresses; both masks are needed. */
+	if (c->per_active && !(~c->s.cr[9] & (CR9_STORE | CR9_STURA)))
+		c->per_code |= PER_STORE_REAL;
 }
 
 INSN(stura)
@@ -591,10 +594,9 @@ static void move_between(struct vcpu *c, const struct op *o, const struct side *
 		if (t[1])
 			memcpy(t[1], buffer + tl, length - tl);
 	}
-	cpu_complex_memory_written(c->complex, (uint64_t)(t[0] - c->complex->memory), tl);
+	mmu_written(c, to->address, t[0], tl);
 	if (t[1])
-		cpu_complex_memory_written(c->complex, (uint64_t)(t[1] - c->complex->memory),
-					   length - tl);
+		mmu_written(c, (to->address + tl) & c->addr_mask, t[1], length - tl);
 }
 
 static struct side side_of(struct vcpu *c, uint64_t address, unsigned int asc)

@@ -483,8 +483,7 @@ static uint64_t host_absolute(struct vcpu *c, const uint8_t *host)
 	return (uint64_t)(host - c->complex->memory);
 }
 
-/* Somebody may have to hear of a store; also the place of storage-alteration events. */
-static void note_store(struct vcpu *c, uint64_t ea, const uint8_t *host, size_t size)
+void mmu_written(struct vcpu *c, uint64_t ea, const uint8_t *host, size_t size)
 {
 	uint64_t absolute = host_absolute(c, host);
 
@@ -550,15 +549,15 @@ void store_slow(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int ar
 		case 4: ACCESS_STORE(32, p, ACCESS_SWAP_32((uint32_t)value)); break;
 		default: ACCESS_STORE(64, p, ACCESS_SWAP_64(value)); break;
 		}
-		note_store(c, ea, p, size);
+		mmu_written(c, ea, p, size);
 		return;
 	}
 	q = operand_host(c, o, (ea + left) & c->addr_mask, ar, ACCESS_WRITE);
 	store_be64(bytes, value << (64 - 8 * size));
 	memcpy(p, bytes, left);
 	memcpy(q, bytes + left, size - left);
-	note_store(c, ea, p, left);
-	note_store(c, (ea + left) & c->addr_mask, q, size - left);
+	mmu_written(c, ea, p, left);
+	mmu_written(c, (ea + left) & c->addr_mask, q, size - left);
 }
 
 void require_write_slow(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int ar,
@@ -578,7 +577,7 @@ void *interlocked_operand(struct vcpu *c, const struct op *o, uint64_t ea, unsig
 void interlocked_written(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int ar,
 			 unsigned int size)
 {
-	note_store(c, ea, operand_host(c, o, ea, ar, ACCESS_WRITE), size);
+	mmu_written(c, ea, operand_host(c, o, ea, ar, ACCESS_WRITE), size);
 }
 
 static void span_find(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int ar,
@@ -617,10 +616,10 @@ void span_write(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int ar
 void span_written(struct vcpu *c, const struct span *s)
 {
 	if (s->length[0])
-		note_store(c, s->address, s->part[0], s->length[0]);
+		mmu_written(c, s->address, s->part[0], s->length[0]);
 	if (s->length[1])
-		note_store(c, (s->address + s->length[0]) & c->addr_mask, s->part[1],
-			   s->length[1]);
+		mmu_written(c, (s->address + s->length[0]) & c->addr_mask, s->part[1],
+			    s->length[1]);
 }
 
 /* ---- Accesses outside the operand spaces ---- */
