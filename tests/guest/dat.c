@@ -69,6 +69,7 @@ static void purge(void)
 SNIPPET(load, "lg 3,0(2)");
 SNIPPET(load_y, "lgb 3,0(2)");
 SNIPPET(store, "stg 3,0(2)");
+SNIPPET(tprot, "lghi 3,0x40\ntprot 0(2),0(3)");
 SNIPPET(load_ar, "lg 3,0(4)");
 SNIPPET(fetch_there, "br 2");
 
@@ -212,6 +213,49 @@ static void low_addresses(void)
 	expect_done(&r, "4608 is no low address");
 }
 
+#define ASCE_PRIVATE 0x100
+#define CR0_FETCH_PROTECTION_OVERRIDE BIT64(38)
+#define KEY_FETCH 0x08
+
+static struct run load_low(unsigned key)
+{
+	struct run r = run_init(PSW_64 | PSW_DAT | PSW_KEY(key), load);
+
+	r.gr[2] = 1024;
+	run(&r);
+	return r;
+}
+
+static unsigned tprot_low(void)
+{
+	struct run r = access(tprot, PSW_PRIMARY, 1024);
+
+	return PSW_CC_GET(r.psw.mask);
+}
+
+/* Low addresses of a private space are like all others. */
+static void private_space(struct space *s)
+{
+	uint64_t cr0 = ctl_store(0);
+	struct run r;
+
+	asm volatile("sske %0,%1" : : "d"(0x30ull | KEY_FETCH), "a"(0ull) : "memory");
+	ctl_load(0, cr0 | CR0_FETCH_PROTECTION_OVERRIDE);
+	r = load_low(4);
+	expect_done(&r, "a load from address 1024 under fetch-protection override");
+	check_eq(tprot_low(), 1, "TPROT of it");
+	ctl_load(1, s->asce[1] | ASCE_PRIVATE);
+	r = load_low(4);
+	expect_pgm(&r, PGM_PROTECTION, load, SUPPRESSED, "the same in a private space");
+	check_eq(tprot_low(), 2, "TPROT of it in a private space");
+	ctl_load(0, cr0);
+	asm volatile("sske %0,%1" : : "d"(0ull), "a"(0ull) : "memory");
+
+	r = low_store(8);
+	expect_done(&r, "a store to address 8 of a private space under low-address protection");
+	ctl_load(1, s->asce[1]);
+}
+
 static void protection(struct space *s)
 {
 	uint64_t *data = frames(2 * PAGE_SIZE, PAGE_SIZE), at = WINDOW + 8 * PAGE_SIZE;
@@ -242,6 +286,7 @@ static void protection(struct space *s)
 	expect_done(&r, "the last byte of a page");
 
 	low_addresses();
+	private_space(s);
 }
 
 static void spaces(struct space *primary, struct space *secondary, struct space *home)

@@ -93,6 +93,45 @@ static void keys(void)
 	sske(page, 0);
 }
 
+#define CR0_FETCH_PROTECTION_OVERRIDE BIT64(38)
+#define CR0_STORAGE_PROTECTION_OVERRIDE BIT64(39)
+
+/* Both overrides of control register 0, for accesses and for TPROT, which foretells them. */
+static void overrides(void)
+{
+	uint64_t *page = frames(PAGE_SIZE, PAGE_SIZE), cr0 = ctl_store(0);
+	uint8_t *low = (uint8_t *)lowcore();
+	unsigned low_key = iske(low);
+	struct run r;
+
+	sske(page, 0x90 | KEY_FETCH);
+	check_eq(tprot(page, 4), 2, "TPROT of key 9 with another key under fetch protection");
+	ctl_load(0, cr0 | CR0_STORAGE_PROTECTION_OVERRIDE);
+	check_eq(tprot(page, 4), 0, "TPROT of key 9 under storage-protection override");
+	r = with_key(store, page, 4);
+	expect_done(&r, "a store to key 9 under storage-protection override");
+	sske(page, 0x80 | KEY_FETCH);
+	check_eq(tprot(page, 4), 2, "TPROT of key 8 under storage-protection override");
+	ctl_load(0, cr0);
+	sske(page, 0);
+
+	sske(low, 0x30 | KEY_FETCH);
+	check_eq(tprot(low + 1024, 4), 2, "TPROT of address 1024 under fetch protection");
+	r = with_key(load, low + 1024, 4);
+	expect_pgm(&r, PGM_PROTECTION, load, SUPPRESSED,
+		   "a load from address 1024 under fetch protection");
+	ctl_load(0, cr0 | CR0_FETCH_PROTECTION_OVERRIDE);
+	check_eq(tprot(low + 1024, 4), 1, "TPROT of address 1024 under fetch-protection override");
+	check_eq(tprot(low + 2048, 4), 2, "TPROT of address 2048 under fetch-protection override");
+	r = with_key(load, low + 1024, 4);
+	expect_done(&r, "a load from address 1024 under fetch-protection override");
+	r = with_key(load, low + 2048, 4);
+	expect_pgm(&r, PGM_PROTECTION, load, SUPPRESSED,
+		   "a load from address 2048 under fetch-protection override");
+	ctl_load(0, cr0);
+	sske(low, low_key);
+}
+
 /* ---- Prefixing ---- */
 
 SNIPPET(set_prefix, "spx 0(2)\nmvc 0(8,4),0(3)\nspx 0(5)");
@@ -230,6 +269,7 @@ static void signals(void)
 void guest_main(void)
 {
 	keys();
+	overrides();
 	prefixing();
 	signals();
 	invalidation_storm();

@@ -314,10 +314,10 @@ INSN(strag)
 INSN(tprot)
 {
 	uint64_t ea = ea1(c, o), asce = c->s.cr[1];
-	uint8_t key = (uint8_t)(ea2(c, o) & 0xf0), storage;
+	uint8_t key = (uint8_t)(ea2(c, o) >> 4) & 15, storage;
 	struct translation t = { 0 };
 	enum pgm_code code = PGM_NONE;
-	bool fetch_only = false;
+	bool fetch_only = false, private_space = false;
 	unsigned int cc = 0;
 
 	if (!(c->s.psw_mask & PSW_DAT)) {
@@ -333,6 +333,7 @@ INSN(tprot)
 						   &fetch_only);
 		if (!code)
 			code = mmu_walk(c, asce, ea, &t);
+		private_space = asce & ASCE_PRIVATE_SPACE;
 	}
 	if (code == PGM_ADDRESSING || code == PGM_TRANSLATION_SPEC)
 		mmu_exception(c, o, code, ea, ACCESS_READ, 0, 0, false);
@@ -343,11 +344,12 @@ INSN(tprot)
 	if (!range_fits(t.absolute, 1, c->complex->size))
 		pgm(c, o, PGM_ADDRESSING);
 	storage = t.acc_valid ? t.acc : c->complex->storage_keys[t.absolute >> PAGE_SHIFT];
-	if (key && key != (storage & KEY_ACC))
-		cc = storage & KEY_FETCH ? 2 : 1;
-	if (cc == 0 && (t.write_protected || fetch_only))
+	if (!mmu_key_allows(c, key, storage, ea, private_space, ACCESS_READ))
+		cc = 2;
+	else if (!mmu_key_allows(c, key, storage, ea, private_space, ACCESS_WRITE) ||
+		 t.write_protected || fetch_only)
 		cc = 1;
-	if (cc == 0 && (c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && !(ea & ~0x11ffull))
+	else if ((c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && !private_space && !(ea & ~0x11ffull))
 		cc = 1;
 	set_cc(c, cc);
 }

@@ -356,10 +356,16 @@ void mmu_update_space(struct vcpu *c)
 
 /* ---- Filling the TLB ---- */
 
+/* Neither low-address protection nor fetch-protection override is for private spaces. */
+static bool is_private(const struct space *s)
+{
+	return !s->real && (s->asce & ASCE_PRIVATE_SPACE);
+}
+
 static bool low_address_protected(const struct vcpu *c, const struct space *s, uint64_t va)
 {
-	return (c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) &&
-	       (s->real || !(s->asce & ASCE_PRIVATE_SPACE)) && (va & ~0x11ffull) == 0;
+	return (c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && !is_private(s) &&
+	       (va & ~0x11ffull) == 0;
 }
 
 static bool low_page(const struct vcpu *c, uint64_t va)
@@ -367,9 +373,8 @@ static bool low_page(const struct vcpu *c, uint64_t va)
 	return (c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && va < 2 * PAGE_SIZE;
 }
 
-/* May an access with this key touch a page with this storage key? */
-static bool key_allows(const struct vcpu *c, uint8_t access_key, uint8_t storage_key, uint64_t va,
-		       enum access access)
+bool mmu_key_allows(const struct vcpu *c, uint8_t access_key, uint8_t storage_key, uint64_t va,
+		    bool private_space, enum access access)
 {
 	if (access_key == 0 || access_key << 4 == (storage_key & KEY_ACC))
 		return true;
@@ -379,7 +384,7 @@ static bool key_allows(const struct vcpu *c, uint8_t access_key, uint8_t storage
 		return false;
 	if (!(storage_key & KEY_FETCH))
 		return true;
-	return (c->s.cr[0] & CR0_FETCH_PROTECTION_OVERRIDE) && va < 2048;
+	return (c->s.cr[0] & CR0_FETCH_PROTECTION_OVERRIDE) && va < 2048 && !private_space;
 }
 
 /* A storage key has its page's access and fetch bits, or the frame's table entry has. */
@@ -428,12 +433,13 @@ static uint8_t *page_fill(struct vcpu *c, const struct op *o, const struct space
 	if (access == ACCESS_WRITE && t.write_protected)
 		mmu_exception(c, o, PGM_PROTECTION, va, access, s->id, s->ar, true);
 	key = effective_key(c, &t);
-	if (!key_allows(c, s->key, key, va, access))
+	if (!mmu_key_allows(c, s->key, key, va, is_private(s), access))
 		mmu_exception(c, o, PGM_PROTECTION, va, access, s->id, s->ar, false);
 
 	key_record(c, t.absolute, access == ACCESS_WRITE ? KEY_REFERENCE | KEY_CHANGE :
 							    KEY_REFERENCE);
-	write_ok = !t.write_protected && key_allows(c, s->key, key, va, ACCESS_WRITE);
+	write_ok = !t.write_protected &&
+		   mmu_key_allows(c, s->key, key, va, is_private(s), ACCESS_WRITE);
 	write_cached = write_ok && !(c->per_active && (c->s.cr[9] & CR9_STORE)) &&
 		       (access == ACCESS_WRITE || (key & KEY_CHANGE));
 
