@@ -53,6 +53,7 @@ struct vcpu {
 	unsigned program; /* 0: none */
 	bool access_exception;
 	bool problem_state;
+	bool mio_addressing;
 };
 
 #define NOTHING 99u
@@ -206,6 +207,7 @@ static void plug(struct fuzz *f, unsigned number, bool announce)
 
 	config.uid = (uint16_t)(number + 1);
 	config.relaxed_translation = number & 1;
+	config.mio = number & 1;
 	config.relaxed_store_block = number & 1;
 	config.interrupts = number & 1 ? 2048 : 128;
 	config.store_block_max = number & 1 ? 4096 : 128;
@@ -246,6 +248,11 @@ static int program(void *vcpu, enum zpci_program code)
 	return -1;
 }
 
+static bool mio_addressing(void *vcpu)
+{
+	return ((struct vcpu *)vcpu)->mio_addressing;
+}
+
 static int no_access(struct vcpu *v, uint64_t address, size_t length)
 {
 	check(length <= PAGE_SIZE, "a long operand at once");
@@ -273,7 +280,8 @@ static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *f
 
 static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint64_t *absolute)
 {
-	if (no_access(vcpu, address, 1))
+	/* What leads out of memory is there, too: the addresses of BARs. */
+	if (!(address >> 63) && no_access(vcpu, address, 1))
 		return -1;
 	*absolute = address;
 	return 0;
@@ -294,6 +302,7 @@ static const struct zpci_vcpu_ops vcpu_ops = {
 	.write = write_memory,
 	.translate = translate,
 	.index = vcpu_index,
+	.mio_addressing = mio_addressing,
 };
 
 static void adapter_interruption(void *opaque, unsigned isc)
@@ -427,6 +436,42 @@ static void op_store_block(struct fuzz *f, struct vcpu *v, struct input *in)
 	finish(v, zpci_insn_pcistb(f->zpci, v, 5, 7, take_address(in, BLOCK_AT), 0));
 }
 
+/* An address that CLP has given, mostly. */
+static uint64_t take_bar_address(struct input *in)
+{
+	uint8_t kind = (uint8_t)take(in, 1);
+
+	if (kind >= 240)
+		return take(in, 8);
+	return 1ull << 63 | (kind & 0x20 ? 1ull << 62 : 0) |
+	       (uint64_t)(kind & 0x10 ? kind % 4 : 1) << 47 | (kind & 8 ? take(in, 1) << 44 : 0) |
+	       (kind & 4 ? take(in, 3) : take(in, 1) * 8);
+}
+
+static void op_by_address(struct fuzz *f, struct vcpu *v, struct input *in)
+{
+	uint8_t kind = (uint8_t)take(in, 1);
+
+	v->gr[6] = take_bar_address(in);
+	v->gr[7] = kind & 0x10 ? take(in, 2) : 8;
+	v->gr[5] = kind & 0x20 ? take(in, 8) : __builtin_bswap64(take_dma(in));
+	switch (kind % 4) {
+	case 0:
+		finish(v, zpci_insn_pcilgi(f->zpci, v, 5, kind & 0x40 ? kind >> 4 : 6));
+		break;
+	case 1:
+		finish(v, zpci_insn_pcistgi(f->zpci, v, 5, kind & 0x40 ? kind >> 4 : 6));
+		break;
+	case 2:
+		v->gr[5] = take(in, 2);
+		finish(v, zpci_insn_pcistbi(f->zpci, v, 5, 6, take_address(in, BLOCK_AT), 0));
+		break;
+	default:
+		finish(v, zpci_insn_pciwb(f->zpci, v));
+		break;
+	}
+}
+
 /* A function information block of which the input may change anything. */
 static void op_modify(struct fuzz *f, struct vcpu *v, struct input *in)
 {
@@ -551,11 +596,14 @@ static void operation(struct fuzz *f, struct input *in)
 	struct vcpu *v = &f->vcpus[kind >> 7];
 
 	v->problem_state = (kind & 0x70) == 0x70;
+	v->mio_addressing = (kind & 0x70) != 0x60;
 	switch (kind % 16) {
 	case 0:
 	case 1:
-	case 2:
 		op_clp(f, v, in);
+		break;
+	case 2:
+		op_by_address(f, v, in);
 		break;
 	case 3:
 	case 4:
@@ -588,6 +636,23 @@ static void operation(struct fuzz *f, struct input *in)
 	default:
 		op_outside(f, in);
 		break;
+	}
+}
+
+/* MSI-X, half of the vectors directed to a CPU. */
+static void set_up_vectors(struct pci_function *function)
+{
+	for (unsigned i = 0; i < VECTORS; i++) {
+		uint64_t address = 0xfe00000000000000 | (i & 1 ? (i & 2) << 7 : 0);
+
+		check(!pci_function_bar_write(function, 0, 0x1000 + 16 * i, 8, address) &&
+			      !pci_function_bar_write(function, 0, 0x1008 + 16 * i, 8, i),
+		      "no table of vectors");
+	}
+	for (unsigned at = pci_function_config_read(function, PCI_CAPABILITY_POINTER, 1); at;
+	     at = pci_function_config_read(function, at + 1, 1)) {
+		if (pci_function_config_read(function, at, 1) == PCI_CAPABILITY_MSIX)
+			pci_function_config_write(function, at + 2, 2, 0x8000);
 	}
 }
 
@@ -625,6 +690,7 @@ static void set_up_functions(struct fuzz *f)
 		store_be64(fib + 56, 0x1100);
 		v->gr[5] = 0x8001000000000000 | (uint64_t)i << 32 | 2;
 		finish(v, zpci_insn_mpcifc(f->zpci, v, 5, FIB_AT, 0));
+		set_up_vectors(f->devices[i].function);
 	}
 }
 
@@ -634,6 +700,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz *f = &fuzz;
 	struct input in = { data, size };
+	uint8_t features;
 	struct zpci_config config = {
 		.memory = { .size = MEMORY_SIZE, .written = written, .storage_key = storage_key },
 		.vcpu = &vcpu_ops,
@@ -646,7 +713,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(f->memory, "no memory");
 	memset(f->memory, 0, MEMORY_SIZE);
 	config.memory.base = f->memory;
-	config.directed_interruptions = take(&in, 1) & 1;
+	features = (uint8_t)take(&in, 1);
+	config.directed_interruptions = features & 1;
+	config.mio = features & 2;
 	f->now_ms = 0;
 	f->zpci = zpci_create(&config);
 	check(f->zpci, "no memory");
