@@ -31,10 +31,13 @@
  * Machine-check interruption code: channel report pending, and the validity bits
  * of what the CPU stores: PSW (mask, program mask and condition code, address),
  * failing address not, registers, control registers, timer, clock comparator.
+ * Vector registers count as valid although there are none: newer Linux (since it
+ * asks no more whether there are, nmi_registers_valid() in arch/s390/kernel/nmi.c)
+ * takes their absence for damage and stops.
  */
 #define MCIC_CHANNEL_REPORT BIT64(9)
-#define MCIC_VALID (BIT64(20) | BIT64(21) | BIT64(22) | BIT64(23) | BIT64(27) | BIT64(28) | \
-		    BIT64(29) | BIT64(31) | BIT64(33) | BIT64(42) | BIT64(43) | BIT64(46) | \
+#define MCIC_VALID (BIT64(20) | BIT64(21) | BIT64(22) | BIT64(23) | BIT64(25) | BIT64(27) | \
+		    BIT64(28) | BIT64(29) | BIT64(31) | BIT64(33) | BIT64(42) | BIT64(43) | BIT64(46) | \
 		    BIT64(47))
 
 void floating_reset(struct floating *floating)
