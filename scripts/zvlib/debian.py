@@ -108,27 +108,29 @@ def _assemble(apt, new, say):
     found = re.search(r"^Depends:.*?(linux-image-[0-9][^ ,(]*)", apt.show(KERNEL), re.M)
     if not found:
         raise FetchError(f"{KERNEL} of {apt.suite} does not say which kernel it stands for")
+    image = found.group(1)
+    release = image[len("linux-image-"):]
+    # Newer kernels come in parts, and the image's package is empty.
+    parts = re.findall(rf"\b(linux-(?:binary|modules)-{re.escape(release)})\b", apt.show(image))
     packages = []
-    for name in (found.group(1), BUSYBOX):
+    for name in [*(sorted(set(parts)) or [image]), BUSYBOX]:
         text = apt.show(name)
         version = re.search(r"^Version: (.*)$", text, re.M).group(1)
         size = int(re.search(r"^Size: (\d+)$", text, re.M).group(1))
         say(f"fetch-guest: {name} {version}, {size / 1e6:.1f} MB")
         packages.append(f"{name} {version}")
-        tree = apt.unpack(apt.download(name))
-        if name == BUSYBOX:
-            busybox = os.path.join(tree, "bin", "busybox")
-            if not os.path.exists(busybox):
-                busybox = os.path.join(tree, "usr", "bin", "busybox")
-            shutil.move(busybox, os.path.join(new, "busybox"))
-        else:
-            release = name[len("linux-image-"):]
-            shutil.move(os.path.join(tree, "boot", f"vmlinuz-{release}"), os.path.join(new, "kernel"))
-            modules = os.path.join(tree, "lib", "modules", release)
-            if not os.path.isdir(modules):
-                modules = os.path.join(tree, "usr", "lib", "modules", release)
-            shutil.move(modules, os.path.join(new, "modules"))
-        shutil.rmtree(tree)
+        tree = apt.unpack(apt.download(name))  # all in one tree
+    # The kernel first: it may be among the modules.
+    places = {"kernel": [f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz-{release}",
+                         f"usr/lib/modules/{release}/vmlinuz"],
+              "modules": [f"lib/modules/{release}", f"usr/lib/modules/{release}"],
+              "busybox": ["bin/busybox", "usr/bin/busybox"]}
+    for wanted, paths in places.items():
+        found = [path for path in paths if os.path.exists(os.path.join(tree, path))]
+        if not found:
+            raise FetchError(f"no {wanted} in {', '.join(packages)} of {apt.suite}")
+        shutil.move(os.path.join(tree, found[0]), os.path.join(new, wanted))
+    shutil.rmtree(tree)
     with open(os.path.join(new, "packages"), "w", encoding="ascii") as file:
         file.write("\n".join(packages) + "\n")
     with open(os.path.join(new, "release"), "w", encoding="ascii") as file:
