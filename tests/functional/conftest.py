@@ -47,6 +47,12 @@ def guest():
 
 
 @pytest.fixture(scope="session")
+def newer_guest():
+    """A kernel that can do without I/O address translation: Linux 6.15 or newer."""
+    return debian.fetch(os.environ.get("ZVISOR_TEST_NEWER_SUITE", "forky"))
+
+
+@pytest.fixture(scope="session")
 def zvisor():
     program = run.zvisor_program()
     assert os.access(program, os.X_OK), f"{program} is not built"
@@ -85,10 +91,12 @@ def command(guest, zvisor, folder):
     """The command line for a guest that runs a script: command(script, cpus=2, devices=[...])."""
     counter = iter(range(1000))
 
-    def make(script, files=(), modules=(), append="quiet", memory="512M", cpus=1, devices=(), more=()):
+    def make(script, files=(), modules=(), append="quiet", memory="512M", cpus=1, devices=(), more=(),
+             other_guest=None):
+        taken = other_guest or guest
         image = os.path.join(folder, f"initrd-{next(counter)}")
-        initrd.build(guest, image, PRELUDE + script if script is not None else None, files, modules)
-        return run.zvisor_command(guest.kernel, image, append, memory, cpus, devices, more=more)
+        initrd.build(taken, image, PRELUDE + script if script is not None else None, files, modules)
+        return run.zvisor_command(taken.kernel, image, append, memory, cpus, devices, more=more)
     return make
 
 
