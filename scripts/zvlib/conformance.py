@@ -63,6 +63,7 @@ PROGRAMS = [
     Program("controls", devices=["testdev,vectors=64,fid=7,relaxed-translation=off"] + TESTDEV[1:]),
     Program("events"),
     Program("interrupts"),
+    Program("delivery", devices=["testdev,vectors=2048,fid=7"], functions=1, cpus=4),
     Program("translation"),
     Program("direct"),
     Program("states"),

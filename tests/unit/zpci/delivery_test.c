@@ -6,7 +6,7 @@
  * interrupt controller, to CPUs that do what Linux does in its handlers
  * (arch/s390/pci/pci_irq.c): clear a bit, look who sent, set the mode again, look once
  * more. A CPU here is a thread that asks for interruptions all the time; waking one
- * up is another test's matter (tests/guest/zpci/storm.c). Who clears a vector's bit
+ * up is another test's matter (tests/guest/zpci/delivery.c). Who clears a vector's bit
  * writes down how many messages had been sent for it by then. After each short round that is
  * to be all of them, before anything else is sent.
  */
