@@ -7,11 +7,13 @@
  *   enabled   --a failed transfer-->  error
  *   error     --MPCIFC reset block-->  blocked  --MPCIFC reset error-->  enabled
  *   error     --MPCIFC reset error-->  enabled
+ *   disabled, enabled, blocked, error  --breaks for good-->  permanent error
+ *   permanent error  --CLP disable-->  disabled
  *   any       --SCLP deconfigure-->  standby  --unplug-->  reserved
  *
  * Sources: the states and transitions as Linux (arch/s390/pci/pci_event.c,
  * drivers/pci/hotplug/s390_pci_hpc.c) expects and QEMU (s390-pci-bus.h) names
- * them.
+ * them. What each operation answers in each state: "States" in docs/zpci.md.
  */
 #include <errno.h>
 #include <linux/membarrier.h>
