@@ -66,7 +66,7 @@ static const struct device_property common_properties[] = {
 				 .minimum = 16, .maximum = 4096,
 				 .help = "bytes of a block store at most, a multiple of 8" },
 	[COMMON_MEASUREMENT_INTERVAL] = { "measurement-interval", DEVICE_NUMBER, .preset = "4000",
-					  .minimum = 100, .maximum = UINT16_MAX,
+					  .minimum = 250, .maximum = UINT16_MAX,
 					  .help = "milliseconds between updates of the "
 						  "measurement block" },
 	[COMMON_RELAXED_TRANSLATION] = { "relaxed-translation", DEVICE_SWITCH,

@@ -63,6 +63,11 @@ static uint64_t *plain_register(struct testdev *d, uint64_t offset)
 		return &d->rate_count;
 	case TESTDEV_FAIL:
 		return &d->fail;
+	case TESTDEV_COUNTERS:
+	case TESTDEV_COUNTERS + 8:
+	case TESTDEV_COUNTERS + 16:
+	case TESTDEV_COUNTERS + 24:
+		return &d->counters[(offset - TESTDEV_COUNTERS) / 8];
 	default:
 		return NULL;
 	}
@@ -284,10 +289,20 @@ static void reset(void *device)
 	d->rate = (struct testdev_rate){ 0 };
 	d->rate_interval = d->rate_count = d->rate_command = d->fired = 0;
 	d->scratch = d->fail = d->log_count = 0;
+	memset(d->counters, 0, sizeof(d->counters));
 	/* All zeros again, and gives the memory back. */
 	madvise(d->mapping, d->mapping_size, MADV_DONTNEED);
 	d->resets++;
 	pthread_cond_broadcast(&d->changed);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void counters(void *device, uint64_t counters[PCI_COUNTERS_MAX])
+{
+	struct testdev *d = device;
+
+	pthread_mutex_lock(&d->lock);
+	memcpy(counters, d->counters, sizeof(d->counters));
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -309,6 +324,7 @@ static const struct pci_device_ops testdev_ops = {
 	.bar_write = bar_write,
 	.bar_write_block = bar_write_block,
 	.reset = reset,
+	.counters = counters,
 	.destroy = destroy,
 };
 
@@ -385,6 +401,7 @@ static int create(const struct device_config *config, const char *name,
 		.subsystem_vendor_id = TESTDEV_PCI_VENDOR,
 		.class_code = TESTDEV_PCI_CLASS,
 		.revision = 1,
+		.measurement = (enum pci_measurement)number_or(config, "measurement", 0),
 	};
 	uint64_t memory_size = number_or(config, "memory", DEFAULT_MEMORY);
 	uint64_t msi = number_or(config, "msi", 0);
@@ -426,6 +443,8 @@ static const struct device_property properties[] = {
 	  .help = "MSI vectors, 0 or a power of two" },
 	{ "memory", DEVICE_NUMBER, .preset = "65536", .minimum = PAGE_SIZE, .maximum = GIB,
 	  .help = "bytes of plain memory in BAR 2, a power of two" },
+	{ "measurement", DEVICE_NUMBER, .preset = "0", .minimum = PCI_MEASURES_DMA,
+	  .maximum = PCI_MEASURES_SENT, .help = "format of the measurement block" },
 	{ NULL },
 };
 static_assert(ARRAY_SIZE(properties) <= DEVICE_PROPERTIES_MAX, "values fit");

@@ -90,6 +90,7 @@ struct testdev {
 	struct testdev_rate rate;
 
 	uint64_t log_count;
+	uint64_t counters[4];
 
 	pthread_t thread;
 	bool has_thread, quit;

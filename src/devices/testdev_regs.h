@@ -121,6 +121,11 @@
 #define TESTDEV_FAIL 0x308 /* what fails from now on */
 #define TESTDEV_FAIL_BLOCKS 0x1 /* block stores to BAR 1 */
 
+/* --- measurement -------------------------------------------------------------------- */
+
+/* Four counters for the measurement block, of the formats that ask the device. */
+#define TESTDEV_COUNTERS 0x500
+
 /* --- the log ---------------------------------------------------------------------- */
 
 /*

@@ -81,6 +81,7 @@ struct pci_function {
 	char *name;
 	const struct pci_device_ops *ops;
 	void *device;
+	enum pci_measurement measurement;
 
 	pthread_mutex_t lock;       /* config, msix, msi */
 	pthread_mutex_t reset_lock; /* one reset at a time */
@@ -127,6 +128,7 @@ struct pci_function *pci_function_new(const struct pci_function_info *info,
 	}
 	f->ops = ops;
 	f->device = device;
+	f->measurement = info->measurement;
 	f->next_capability = CAPABILITIES_START;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_mutex_init(&f->reset_lock, NULL);
@@ -516,6 +518,18 @@ unsigned pci_function_msix_vectors(const struct pci_function *f)
 unsigned pci_function_msi_vectors(const struct pci_function *f)
 {
 	return f->msi.vectors;
+}
+
+enum pci_measurement pci_function_measurement(const struct pci_function *f)
+{
+	return f->measurement;
+}
+
+void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTERS_MAX])
+{
+	memset(counters, 0, PCI_COUNTERS_MAX * sizeof(*counters));
+	if (f->ops->counters)
+		f->ops->counters(f->device, counters);
 }
 
 /* --- attaching and reset ------------------------------------------------------ */

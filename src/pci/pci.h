@@ -81,6 +81,18 @@ struct pci_function;
 #define PCI_CAPABILITY_EXPRESS 0x10
 #define PCI_CAPABILITY_MSIX 0x11
 
+/*
+ * What a function counts beside loads and stores, as formats of the measurement
+ * block have it (struct zpci_fmb in Linux, arch/s390/include/asm/pci.h).
+ */
+enum pci_measurement {
+	PCI_MEASURES_DMA, /* bytes that DMA read and wrote; nobody asks the device */
+	PCI_MEASURES_PACKETS, /* bytes and packets received, bytes and packets sent */
+	PCI_MEASURES_WORK, /* work units consumed, and how many are possible */
+	PCI_MEASURES_SENT, /* bytes sent */
+};
+#define PCI_COUNTERS_MAX 4
+
 /* What a function is; copied by pci_function_new(). */
 struct pci_function_info {
 	const char *name; /* for messages and traces, e.g. "nvme0"; copied */
@@ -90,6 +102,7 @@ struct pci_function_info {
 	uint16_t subsystem_id;
 	uint32_t class_code; /* 24 bits: class, subclass, interface */
 	uint8_t revision;
+	enum pci_measurement measurement;
 };
 
 /*
@@ -115,6 +128,8 @@ struct pci_device_ops {
 	 * never twice at once.
 	 */
 	void (*reset)(void *device);
+	/* The counters of the function's kind of measurement, those of DMA excepted. */
+	void (*counters)(void *device, uint64_t counters[PCI_COUNTERS_MAX]);
 	/* The function is attached (may use DMA and interrupts) or about to be detached. */
 	void (*attached)(void *device);
 	void (*detaching)(void *device);
@@ -252,6 +267,10 @@ int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset
 /* `length` is 1 to PCI_BLOCK_MAX. -ERANGE as above, or what the device answered. */
 int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t offset,
 				 const void *data, unsigned length);
+
+/* Its kind of measurement, and the counters of that, 0 where it has none. */
+enum pci_measurement pci_function_measurement(const struct pci_function *f);
+void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTERS_MAX]);
 
 /* How many vectors the MSI-X (MSI) capability has, 0: none. */
 unsigned pci_function_msix_vectors(const struct pci_function *f);

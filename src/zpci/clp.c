@@ -161,7 +161,6 @@ struct function_response {
 #define FUNCTION_HAS_MIO 0x02
 #define FUNCTION_HAS_RID 0x10
 #define FUNCTION_HAS_TID 0x20
-#define FMB_WORDS 16
 
 struct group_request {
 	struct request_header header;
@@ -365,7 +364,7 @@ static void query_function(struct call *call)
 	}
 	be16_set(&response.pchid, config->pchid);
 	memcpy(response.pfip, config->pfip, sizeof(response.pfip));
-	response.fmb_length = FMB_WORDS;
+	response.fmb_length = measurement_words(f);
 	response.pft = config->pft;
 	be64_set(&response.sdma, config->sdma);
 	be64_set(&response.edma, config->edma);

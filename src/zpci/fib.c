@@ -224,12 +224,13 @@ static struct outcome set_measurement(struct zpci_function *f, const struct fib 
 	uint64_t address = be64_get(fib->fmb_address);
 	bool keyed = address & FMB_KEY_MASK;
 
-	pthread_mutex_lock(&f->lock);
-	if (!address || keyed)
+	if (!address || keyed) {
+		pthread_mutex_lock(&f->lock);
 		measurement_stop(f);
-	else
+		pthread_mutex_unlock(&f->lock);
+	} else {
 		measurement_start(f, address);
-	pthread_mutex_unlock(&f->lock);
+	}
 	if (!keyed)
 		return outcome_cc(0);
 	event_error(f, PEC_FMB_PROTECTION, address);

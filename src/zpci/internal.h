@@ -134,7 +134,9 @@ struct directed {
 	_Atomic uint64_t vectors[ZPCI_DIRECTED_CPUS]; /* guest-absolute; 0: none */
 };
 
+/* What is counted here; behind it, in a measurement block, what its format has. */
 enum { FMB_LOADS, FMB_STORES, FMB_STORE_BLOCKS, FMB_REFRESHES, FMB_COUNTERS };
+#define FMB_VALUES (FMB_COUNTERS + PCI_COUNTERS_MAX)
 
 /*
  * Counters in lanes: the first vCPUs have one each and need no locked operation;
@@ -151,7 +153,7 @@ struct measurement {
 	uint64_t address;  /* of the block, guest-absolute; 0: off */
 	uint64_t next_ms;
 	uint32_t samples;
-	uint64_t since[FMB_COUNTERS]; /* the counters when it was switched on */
+	uint64_t since[FMB_VALUES]; /* the counters when it was switched on */
 };
 
 /* What functions of the same kind have in common: CLP query function group. */
@@ -437,7 +439,11 @@ void event_error(struct zpci_function *f, enum pci_event_code pec, uint64_t addr
 void event_availability(struct zpci_function *f, enum pci_event_code pec, uint32_t fh);
 void event_drop_all(struct zpci *zpci);
 
+/* Words of a function's measurement block. */
+unsigned measurement_words(const struct zpci_function *f);
+/* From now on, at `address`. With `control` held, but not `lock`: the device is asked. */
 void measurement_start(struct zpci_function *f, uint64_t address);
+/* With `lock` held. */
 void measurement_stop(struct zpci_function *f);
 
 /* `index` is that of the vCPU. */
@@ -454,7 +460,5 @@ static inline void measurement_count(struct zpci_function *f, unsigned counter, 
 	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 }
-
-uint64_t measurement_counter(const struct zpci_function *f, unsigned counter);
 
 #endif

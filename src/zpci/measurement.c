@@ -14,19 +14,39 @@
 #include "zpci/internal.h"
 
 struct fmb {
-	be32 format; /* 8 bits of it; then which format-dependent counters are valid */
+	be32 format; /* 8 bits of it; then which of format 0's counters are valid */
 	be32 samples;
 	be64 last_update; /* TOD clock, but bit 63 is one while the block changes */
-	be64 counters[FMB_COUNTERS];
-	be64 dma_read;  /* format 0: bytes */
-	be64 dma_written;
+	be64 values[FMB_VALUES];
 };
 
-static_assert(sizeof(struct fmb) == 64, "layout of a measurement block");
+static_assert(sizeof(struct fmb) == 80, "layout of a measurement block");
 
-#define FMB_FORMAT 0u
 #define FMB_DMA_VALID (1u << 23)
 #define FMB_UPDATING 1ull
+
+/* How many counters a format has of its own. */
+static const uint8_t format_counters[] = {
+	[PCI_MEASURES_DMA] = 2,
+	[PCI_MEASURES_PACKETS] = 4,
+	[PCI_MEASURES_WORK] = 2,
+	[PCI_MEASURES_SENT] = 1,
+};
+
+static unsigned value_count(const struct zpci_function *f)
+{
+	return FMB_COUNTERS + format_counters[pci_function_measurement(f->pci)];
+}
+
+static unsigned block_size(const struct zpci_function *f)
+{
+	return (unsigned)offsetof(struct fmb, values) + value_count(f) * 8;
+}
+
+unsigned measurement_words(const struct zpci_function *f)
+{
+	return block_size(f) / 4;
+}
 
 /* One access each, since a program reads meanwhile. The block is aligned. */
 static void store64(const struct zpci_function *f, size_t offset, uint64_t value)
@@ -37,7 +57,7 @@ static void store64(const struct zpci_function *f, size_t offset, uint64_t value
 	__atomic_store_n((uint64_t *)host, raw.raw, __ATOMIC_RELEASE);
 }
 
-uint64_t measurement_counter(const struct zpci_function *f, unsigned counter)
+static uint64_t counter(const struct zpci_function *f, unsigned counter)
 {
 	uint64_t sum = 0;
 
@@ -46,13 +66,38 @@ uint64_t measurement_counter(const struct zpci_function *f, unsigned counter)
 	return sum;
 }
 
+/* All values as they are now. Without the function's lock, since the device is asked. */
+static void collect(struct zpci_function *f, uint64_t values[FMB_VALUES])
+{
+	for (unsigned i = 0; i < FMB_COUNTERS; i++)
+		values[i] = counter(f, i);
+	if (pci_function_measurement(f->pci) == PCI_MEASURES_DMA) {
+		struct dma_counters dma = dma_space_counters(f->dma);
+
+		values[FMB_COUNTERS] = dma.read;
+		values[FMB_COUNTERS + 1] = dma.written;
+	} else {
+		pci_function_counters(f->pci, values + FMB_COUNTERS);
+	}
+}
+
+/* One that does not count: how much is possible. */
+static bool is_level(const struct zpci_function *f, unsigned value)
+{
+	return pci_function_measurement(f->pci) == PCI_MEASURES_WORK && value == FMB_COUNTERS + 1;
+}
+
 void measurement_start(struct zpci_function *f, uint64_t address)
 {
-	struct measurement *m = &f->measurement;
+	struct measurement m = { .address = address };
 
-	*m = (struct measurement){ .address = address };
-	for (unsigned i = 0; i < FMB_COUNTERS; i++)
-		m->since[i] = measurement_counter(f, i);
+	collect(f, m.since);
+	for (unsigned i = 0; i < FMB_VALUES; i++)
+		if (is_level(f, i))
+			m.since[i] = 0;
+	pthread_mutex_lock(&f->lock);
+	f->measurement = m;
+	pthread_mutex_unlock(&f->lock);
 }
 
 void measurement_stop(struct zpci_function *f)
@@ -61,47 +106,67 @@ void measurement_stop(struct zpci_function *f)
 }
 
 /* With the function's lock held. */
-static void update(struct zpci_function *f)
+static void update(struct zpci_function *f, const uint64_t values[FMB_VALUES])
 {
 	const struct zpci_machine_ops *machine = f->zpci->config.machine;
 	uint64_t now = machine->tod ? machine->tod(f->zpci->config.opaque) : 0;
+	enum pci_measurement format = pci_function_measurement(f->pci);
 	struct measurement *m = &f->measurement;
-	struct dma_counters dma = dma_space_counters(f->dma);
+	uint32_t word = (uint32_t)format << 24 | (format == PCI_MEASURES_DMA ? FMB_DMA_VALID : 0);
 
 	store64(f, offsetof(struct fmb, last_update), now | FMB_UPDATING);
 	m->samples++;
-	store64(f, 0, (uint64_t)(FMB_FORMAT << 24 | FMB_DMA_VALID) << 32 | m->samples);
-	for (unsigned i = 0; i < FMB_COUNTERS; i++)
-		store64(f, offsetof(struct fmb, counters) + i * sizeof(be64),
-			measurement_counter(f, i) - m->since[i]);
-	store64(f, offsetof(struct fmb, dma_read), dma.read);
-	store64(f, offsetof(struct fmb, dma_written), dma.written);
+	store64(f, 0, (uint64_t)word << 32 | m->samples);
+	for (unsigned i = 0; i < value_count(f); i++)
+		store64(f, offsetof(struct fmb, values) + i * sizeof(be64),
+			values[i] - m->since[i]);
 	store64(f, offsetof(struct fmb, last_update), now & ~FMB_UPDATING);
-	zpci_memory_written(f->zpci, m->address, sizeof(struct fmb));
+	zpci_memory_written(f->zpci, m->address, block_size(f));
+}
+
+/* Is it due? The lock is let go meanwhile, so that this is asked twice. */
+static bool due(struct zpci_function *f, uint64_t now_ms)
+{
+	return f->measurement.address && now_ms >= f->measurement.next_ms;
+}
+
+/* The address of a block that is not in memory, and has been given up; or 0. */
+static uint64_t update_if_due(struct zpci_function *f, uint64_t now_ms)
+{
+	uint64_t values[FMB_VALUES] = { 0 };
+	uint64_t failed = 0;
+	bool look;
+
+	pthread_mutex_lock(&f->lock);
+	look = due(f, now_ms);
+	pthread_mutex_unlock(&f->lock);
+	if (!look)
+		return 0;
+	collect(f, values);
+	pthread_mutex_lock(&f->lock);
+	if (due(f, now_ms) && memory_contains(f->zpci, f->measurement.address, block_size(f))) {
+		f->measurement.next_ms = now_ms + f->config.update_interval;
+		update(f, values);
+	} else if (due(f, now_ms)) {
+		failed = f->measurement.address;
+		measurement_stop(f);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return failed;
 }
 
 void zpci_update_measurements(struct zpci *zpci, uint64_t now_ms)
 {
 	for (unsigned i = 0; i < ZPCI_FUNCTIONS_MAX; i++) {
 		struct zpci_function *f = function_enter_slot(zpci, i);
-		uint64_t failed = 0;
+		uint64_t failed;
 
 		if (!f) {
 			if (!atomic_load(&zpci->slots[i]))
 				break; /* slots fill from the first on */
 			continue;
 		}
-		pthread_mutex_lock(&f->lock);
-		if (f->measurement.address && now_ms >= f->measurement.next_ms) {
-			if (memory_contains(zpci, f->measurement.address, sizeof(struct fmb))) {
-				f->measurement.next_ms = now_ms + f->config.update_interval;
-				update(f);
-			} else {
-				failed = f->measurement.address;
-				measurement_stop(f);
-			}
-		}
-		pthread_mutex_unlock(&f->lock);
+		failed = update_if_due(f, now_ms);
 		if (failed)
 			event_error(f, PEC_FMB_ADDRESS, failed);
 		function_leave(f);

@@ -3,6 +3,8 @@
 
 import re
 
+import pytest
+
 from conftest import finish
 
 SHOW = """
@@ -45,3 +47,50 @@ def test_identifiers_reach_the_guest(boot):
     groups = {address: function["pfgid"] for address, function in seen.items()}
     assert groups["0001:00:00.0"] == groups["0002:00:00.0"]
     assert len(set(groups.values())) == 3
+
+
+COUNT = """
+mount -t debugfs none /sys/kernel/debug
+statistics=/sys/kernel/debug/pci/0001:00:00.0/statistics
+dd if=$(disk measured) of=/dev/null bs=64k count=32 2>/dev/null
+sleep 1
+sed 's/^ *\\(.*\\):/zvisor-guest: counted \\1:/' $statistics
+echo 0 >$statistics
+"""
+
+# What the instructions are called in traces, by the counter that they count in.
+COUNTED = {
+    "Load operations": {"pcilg", "pcilgi"},
+    "Store operations": {"pcistg", "pcistgi"},
+    "Store block operations": {"pcistb", "pcistbi"},
+    "Refresh operations": {"rpcit"},
+}
+
+
+def measured(traces, fh):
+    """What was done with a function between the two MPCIFC that switch its measurement, when it is alone."""
+    counts, measuring = dict.fromkeys(COUNTED, 0), False
+    for name, rest in re.findall(r"^\S+ zpci_(\w+): (.*)$", traces, re.M):
+        if "fh=" in rest and f"fh={fh:08x}" not in rest:
+            continue  # of another one; those with addresses have no handle
+        if name == "mpcifc" and " operation=10 " in rest:
+            measuring = not measuring
+        if measuring and " cc=0" in rest:
+            for counter, names in COUNTED.items():
+                counts[counter] += name in names
+    return counts
+
+
+@pytest.mark.parametrize("mio", ["on", "off"])
+def test_linux_shows_what_the_traces_show(boot, make_disk, mio):
+    disk = make_disk("measured", 16 << 20)
+    machine = boot(COUNT, modules=["nvme"], append="quiet zv.module=nvme s390_iommu=strict",
+                   devices=[f"nvme,file={disk},serial=measured,uid=1,measurement-interval=250"],
+                   more=["--machine", f"zvisor-1.0,mio={mio}", "--trace", "zpci_*"])
+    finish(machine)
+    counted = {name: int(value) for name, value in
+               re.findall(r"^zvisor-guest: counted (.*):\t(\d+)$", machine.console, re.M)}
+    assert {name: counted[name] for name in COUNTED} == measured(machine.errors, 0x80010000)
+    assert all(counted[name] for name in ("Load operations", "Store operations", "Refresh operations"))
+    assert counted["DMA write bytes"] >= 32 << 16
+    assert counted["DMA read bytes"] >= 64  # a command, at least

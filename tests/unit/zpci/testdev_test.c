@@ -513,6 +513,58 @@ static void a_permanent_error_cannot(void **state)
 	assert_int_equal(g->cc, STATE_ERROR_CC);
 }
 
+/* --- measurement ---------------------------------------------------------------------------------- */
+
+#define FMB_AT 0x7000
+
+static void measure(unsigned format, unsigned values)
+{
+	static const char names[][32] = { "testdev,measurement=0", "testdev,measurement=1",
+					  "testdev,measurement=2", "testdev,measurement=3" };
+	struct guest *g = plug(names[format]);
+	uint8_t *fmb = guest_at(g, FMB_AT);
+
+	memset(fmb, 0xee, 128);
+	for (unsigned i = 0; i < 4; i++)
+		set_reg(g, TESTDEV_COUNTERS + 8 * i, 1000);
+	store_be64(guest_fib(g) + 64, FMB_AT);
+	guest_mpcifc(g, 10);
+	assert_int_equal(g->cc, 0);
+	for (unsigned i = 0; i < 4; i++)
+		set_reg(g, TESTDEV_COUNTERS + 8 * i, 1001 + i);
+	zpci_update_measurements(g->zpci, 10000);
+	assert_int_equal(fmb[0], format);
+	assert_int_equal(load_be64(fmb + 24), 4); /* the stores of these registers */
+	for (unsigned i = 0; i < values; i++) {
+		bool level = format == 2 && i == 1;
+
+		assert_int_equal(load_be64(fmb + 48 + 8 * i), level ? 1002 : 1 + i);
+	}
+	assert_int_equal(fmb[48 + 8 * values], 0xee);
+	guest_free(g);
+}
+
+static void each_format_of_the_measurement_block_has_its_counters(void **state)
+{
+	measure(1, 4);
+	measure(2, 2);
+	measure(3, 1);
+}
+
+static void dma_is_counted_from_when_measurement_began(void **state)
+{
+	struct guest *g = *state;
+
+	transfer(g, SDMA, 1000, TESTDEV_OP_FILL);
+	store_be64(guest_fib(g) + 64, FMB_AT);
+	guest_mpcifc(g, 10);
+	transfer(g, SDMA, 24, TESTDEV_OP_FILL);
+	transfer(g, SDMA, 17, TESTDEV_OP_CHECKSUM);
+	zpci_update_measurements(g->zpci, 10000);
+	assert_int_equal(load_be64(guest_at(g, FMB_AT + 48)), 17);
+	assert_int_equal(load_be64(guest_at(g, FMB_AT + 56)), 24);
+}
+
 /* --- being asked for ------------------------------------------------------------------------------ */
 
 static void sizes_that_are_no_power_of_two_are_refused(void **state)
@@ -561,6 +613,8 @@ int main(void)
 		TEST(the_end_of_a_transfer_can_interrupt),
 		TEST(a_function_error_can_be_recovered_from),
 		TEST(a_permanent_error_cannot),
+		cmocka_unit_test(each_format_of_the_measurement_block_has_its_counters),
+		TEST(dma_is_counted_from_when_measurement_began),
 		cmocka_unit_test(sizes_that_are_no_power_of_two_are_refused),
 	};
 
