@@ -420,6 +420,10 @@ def f_rre(c, insn, op):
     name = insn.name
     r1 = c.register(name in PAIRS)
     r2 = c.register()
+    if name == "bctgr":
+        r2 = c.rng.choice((0, c.address_register()))
+        if r2:
+            c.pin(r2, c.dirty(branch_target(c) + (c.rng.random() < 0.02)))
     if is_bfp(insn) and c.extended:
         r1, r2 = fp_pair(c, r1), fp_pair(c, r2)
     if name in ("sfpc", "sfasr"):
@@ -941,7 +945,9 @@ def s_terminated(c, insn, op):
 def s_cksm(c, insn, op):
     n = size(c)
     r2 = pair(c, c.place(n), n)
-    return op + bytes((0, c.register() << 4 | r2))
+    # The sum in a register of the pair: unpredictable.
+    r1 = c.rng.choice([r for r in range(16) if r not in (r2, r2 + 1)])
+    return op + bytes((0, r1 << 4 | r2))
 
 
 def s_tre(c, insn, op):
@@ -1107,8 +1113,14 @@ def s_ex(c, insn, op):
     r = c.rng
     target = branch_target(c)
     raw = bytes.fromhex(r.choice(EX_TARGETS))
-    c.pin(3, c.place(256))
-    r1 = r.choice((0, c.register()))
+    if raw[0] in (0x07, 0x47):
+        # What a branch goes to is code: the oracle's arena cannot be executed.
+        c.pin(2, branch_target(c))
+        c.pin(3, branch_target(c))
+    else:
+        c.pin(3, c.place(256))
+    # Where the second byte is opcode, R1 would make another instruction of it.
+    r1 = r.choice((0, c.register())) if raw[0] not in (0xb9, 0xc6) else 0
     c.patch(target, raw)
     if insn.name == "exrl":
         return bytes((op[0], r1 << 4)) + struct.pack(">i", (target - c.start) // 2)
