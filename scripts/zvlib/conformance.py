@@ -33,17 +33,18 @@ class Program:
     """A program and the machine that it wants."""
 
     def __init__(self, name, devices=TESTDEV, functions=3, memory="64M", cpus=1, append="", more=(),
-                 timeout=120):
+                 also=(), timeout=120):
         self.name, self.memory, self.cpus, self.append = name, memory, cpus, append
         self.devices, self.functions, self.more = devices, functions, list(more)
-        self.timeout = timeout
+        # Arguments of further machines, which have what the first has not.
+        self.also, self.timeout = also, timeout
 
     def kernel(self):
         return os.path.join(run.build_folder(), "tests/guest/zpci/zpci-" + self.name)
 
     def zvisor(self):
-        return run.zvisor_command(self.kernel(), append=self.append, memory=self.memory, cpus=self.cpus,
-                                  devices=self.devices, more=self.more)
+        return [run.zvisor_command(self.kernel(), append=self.append, memory=self.memory, cpus=self.cpus,
+                                   devices=self.devices, more=more) for more in (self.more, *self.also)]
 
     def on_qemu(self):
         more = ["-cpu", "max", "-no-reboot"]
@@ -66,8 +67,12 @@ PROGRAMS = [
     Program("delivery", devices=["testdev,vectors=2048,fid=7"], functions=1, cpus=4),
     Program("translation"),
     Program("direct"),
+    Program("mio", also=[["--machine", "zvisor-1.0,mio=off"]]),
+    Program("directed", cpus=2, more=["--machine", "zvisor-1.0,directed-interrupts=on"],
+            also=[["--machine", "zvisor-1.0,directed-interrupts=off"]]),
     Program("states"),
     Program("testdev", devices=["testdev,vectors=2048"]),
+    Program("reset"),
     Program("many", devices=["testdev,vectors=2,memory=4096"] * 4096, functions=24),
 ]
 
@@ -107,14 +112,17 @@ def collect(checks, program, machine, command):
         if match:
             check = checks.setdefault(match[2], Check(program.name, match[2], match[3], match[4]))
             result = "fail" if match[1] else "not here" if match[5] else "pass"
-            # A name that comes twice: the worse one counts.
-            if check.results.get(machine, {}).get("result") != "fail":
+            # A name that comes twice: a failure counts, then a pass.
+            before = check.results.get(machine, {}).get("result")
+            if before != "fail" and (before != "pass" or result == "fail"):
                 check.results[machine] = {"result": result}
                 if match[5]:
                     check.results[machine]["why"] = match[5]
             last = check if result == "fail" else None
         elif line.startswith("#   ") and last:
             last.results[machine].setdefault("notes", []).append(line[4:])
+        elif line.startswith("# " + ABSENT):
+            how = line[2:]
     return how
 
 
@@ -197,13 +205,14 @@ def main():
     checks, ends = {}, []
     for program in programs:
         for machine in machines:
-            command = program.zvisor() if machine == "zvisor" else \
-                program.elsewhere(args.on) if args.on else program.on_qemu()
-            how = collect(checks, program, machine, command)
-            if how and how.startswith(ABSENT):
-                leave_out(checks.values(), program, machine, how[len(ABSENT):])
-            elif how:
-                ends.append({"program": program.name, "machine": machine, "how": how})
+            commands = program.zvisor() if machine == "zvisor" else \
+                [program.elsewhere(args.on) if args.on else program.on_qemu()]
+            for command in commands:
+                how = collect(checks, program, machine, command)
+                if how and how.startswith(ABSENT):
+                    leave_out(checks.values(), program, machine, how[len(ABSENT):])
+                elif how:
+                    ends.append({"program": program.name, "machine": machine, "how": how})
     checks = list(checks.values())
     print_table(checks, machines, args.different)
     for end in ends:

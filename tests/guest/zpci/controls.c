@@ -290,7 +290,7 @@ static void measurement(void)
 	config_read(f, 0, 4);
 	check(wait_for(*updated, limit), 'L', "mpcifc.fmb.update",
 	      "the block is updated within the group's interval");
-	wait_for(!(*updated & 1), SECOND);
+	wait_for(!(*updated & 1), PATIENCE);
 	check_value(*samples, 1, 'C', "mpcifc.fmb.samples", "the first sample counts 1");
 	check(wait_for(*(volatile uint64_t *)(block + 16), limit), 'L', "mpcifc.fmb.loads",
 	      "and counts loads");

@@ -14,23 +14,31 @@
 #define DAT_PAGE_INVALID 0x400ull
 #define DAT_PAGE_PROTECTED 0x200ull
 
+static uint64_t dat_pages[DAT_SEGMENTS][256] __attribute__((aligned(4096)));
+
+/* Let a page's entry be this. */
+__attribute__((unused)) static void dat_map(const void *page, uint64_t entry)
+{
+	dat_pages[(uint64_t)page >> 20][(uint64_t)page >> 12 & 0xff] = entry;
+	asm volatile("ptlb" : : : "memory");
+}
+
 /* CR1 is loaded; PSW_DAT then uses it. Either page may be NULL. */
-static inline void dat_prepare(const void *read_only, const void *missing)
+static void dat_prepare(const void *read_only, const void *missing)
 {
 	static uint64_t segments[2048] __attribute__((aligned(4096)));
-	static uint64_t pages[DAT_SEGMENTS][256] __attribute__((aligned(4096)));
 
 	for (unsigned i = 0; i < 2048; i++)
-		segments[i] = i < DAT_SEGMENTS ? (uint64_t)pages[i] : DAT_SEGMENT_INVALID;
+		segments[i] = i < DAT_SEGMENTS ? (uint64_t)dat_pages[i] : DAT_SEGMENT_INVALID;
 	for (unsigned i = 0; i < DAT_SEGMENTS; i++) {
 		for (unsigned j = 0; j < 256; j++) {
 			uint64_t page = (uint64_t)i << 20 | (uint64_t)j << 12;
 
-			pages[i][j] = page;
+			dat_pages[i][j] = page;
 			if (read_only && page == (uint64_t)read_only)
-				pages[i][j] |= DAT_PAGE_PROTECTED;
+				dat_pages[i][j] |= DAT_PAGE_PROTECTED;
 			if (missing && page == (uint64_t)missing)
-				pages[i][j] |= DAT_PAGE_INVALID;
+				dat_pages[i][j] |= DAT_PAGE_INVALID;
 		}
 	}
 	asm volatile("ptlb" : : : "memory");

@@ -32,7 +32,7 @@ static void testdev_transfer(struct dma *d, unsigned operation, uint64_t address
 	testdev_write(d, TESTDEV_DMA_STEP, STEP);
 	testdev_write(d, TESTDEV_DMA_COMMAND, operation);
 	wait_for(in_error(d) || !(testdev_read(d, TESTDEV_DMA_STATUS) & TESTDEV_STATUS_BUSY),
-		 SECOND);
+		 PATIENCE);
 }
 
 /* ---- virtio entropy ---- */
@@ -132,7 +132,7 @@ static void entropy_start(struct dma *d)
 	uint64_t service = d->f->query.sdma + DMA_SERVICE;
 
 	common_write(d, STATUS_REGISTER, 1, 0);
-	wait_for(common_read(d, STATUS_REGISTER, 1) == 0, SECOND);
+	wait_for(common_read(d, STATUS_REGISTER, 1) == 0, PATIENCE);
 	memset(d->service, 0, PAGE_SIZE);
 	d->requests = 0;
 	common_write(d, STATUS_REGISTER, 1, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
@@ -171,7 +171,7 @@ static void entropy_request(struct dma *d, uint64_t address, unsigned flags)
 	bar_write(d->f, d->notify_bar, d->notify, 2, 0);
 	wait_for(device[1] == __builtin_bswap16(d->requests) || in_error(d) ||
 			 common_read(d, STATUS_REGISTER, 1) & STATUS_NEEDS_RESET,
-		 SECOND);
+		 PATIENCE);
 }
 
 /* ---- Both ---- */

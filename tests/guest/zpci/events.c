@@ -246,7 +246,7 @@ static void chsc_events(void)
 	fail_function();
 	r = run_init(PSW_64 | PSW_MCCK, events_wait);
 	/* A clock comparator ends the wait if the machine check does not come. */
-	asm volatile("sckc %0" : : "Q"((uint64_t){ tod_clock() + SECOND }));
+	asm volatile("sckc %0" : : "Q"((uint64_t){ tod_clock() + PATIENCE }));
 	{
 		uint64_t cr0 = ctl_store(0);
 

@@ -12,8 +12,6 @@
 #define CR0_CLOCK_COMPARATOR BIT64(52)
 #define IO_ADAPTER 0x80000000u
 #define IO_WORD(isc) (IO_ADAPTER | (uint32_t)(isc) << 27)
-/* How long an interruption that must not come is waited for. */
-#define QUIET (5000 * TOD_MICROSECOND)
 
 static struct function *f;
 static struct dma dma;
@@ -44,7 +42,7 @@ static uint32_t take(uint64_t subclasses, uint64_t limit)
 
 static uint32_t take_soon(void)
 {
-	return take(CR6_ALL, SECOND);
+	return take(CR6_ALL, PATIENCE);
 }
 
 static bool quiet(void)
@@ -102,7 +100,7 @@ static void send(unsigned vector)
 static bool bit(const uint8_t *from, unsigned number)
 {
 	return wait_for(((const volatile uint8_t *)from)[number / 8] & 0x80 >> number % 8,
-			SECOND / 10);
+			PATIENCE);
 }
 
 static unsigned bits_set(const uint8_t *from, unsigned bytes)
@@ -389,7 +387,7 @@ static void other_address(void)
 	msix_set(f, &dma.msix, dma.entry, f->query.sdma + DMA_SERVICE + 0x800, 0x12345678);
 	dma_message(&dma);
 	check(wait_for(spot[0] == 0x78 && spot[1] == 0x56 && spot[2] == 0x34 && spot[3] == 0x12,
-		       SECOND / 10),
+		       PATIENCE),
 	      'C', "int.address.other", "a message to another address: a store of 4 bytes there");
 	check(quiet(), 'C', "int.address.other.none", "and no interruption");
 }

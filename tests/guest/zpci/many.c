@@ -116,7 +116,7 @@ static bool interrupts(unsigned i)
 	msix_set(f, &dma.msix, 0, f->group.msi_address, 1);
 	dma_messages_on(&dma);
 	dma_message(&dma);
-	return wait_for(*vector == 0x40, SECOND) && summary[i / 8] & 0x80 >> i % 8;
+	return wait_for(*vector == 0x40, PATIENCE) && summary[i / 8] & 0x80 >> i % 8;
 }
 
 static bool no_other_vector(unsigned i)

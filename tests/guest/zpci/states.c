@@ -11,7 +11,6 @@
 
 #define TARGET 0x5000ull /* offsets of two pages in the DMA range */
 #define OTHER 0x6000ull
-#define FRACTION (20000 * TOD_MICROSECOND)
 
 static struct function *f;
 static struct dma dma;
@@ -104,13 +103,13 @@ static void hold(void)
 	set_reg(TESTDEV_DMA_STEP, 0);
 	set_reg(TESTDEV_DMA_DELAY, 0);
 	set_reg(TESTDEV_DMA_COMMAND, TESTDEV_OP_HOLD_FILL);
-	wait_for(reg(TESTDEV_DMA_HELD) == 1, SECOND);
+	wait_for(reg(TESTDEV_DMA_HELD) == 1, PATIENCE);
 }
 
 static void release(void)
 {
 	set_reg(TESTDEV_DMA_COMMAND, TESTDEV_OP_RELEASE);
-	wait_for(reg(TESTDEV_DMA_HELD) == 0, SECOND);
+	wait_for(reg(TESTDEV_DMA_HELD) == 0, PATIENCE);
 }
 
 static void in_flight(void)
@@ -145,7 +144,7 @@ static void in_flight(void)
 	check_value(function_set(f, CLP_DISABLE, 0), CLP_OK, 'L', "clp.set.disable.busy",
 		    "disable with DMA in flight: response 0010");
 	memset(page, 0, PAGE_SIZE);
-	check(!wait_for(page[0], FRACTION), 'L', "clp.set.disable.busy.stored",
+	check(!wait_for(page[0], QUIET), 'L', "clp.set.disable.busy.stored",
 	      "and nothing is stored after that");
 	function_enable(f);
 }
@@ -161,53 +160,55 @@ static void stream(void)
 	set_reg(TESTDEV_DMA_COMMAND, TESTDEV_OP_FILL | TESTDEV_DMA_THREAD | TESTDEV_DMA_REPEAT);
 }
 
-static bool streaming(void)
+/* Does it store? It does, soon; it does not, for a while. */
+static bool streams(uint64_t limit)
 {
 	volatile uint8_t *first = page;
 
 	*first = 0;
-	return wait_for(*first, FRACTION);
+	return wait_for(*first, limit);
 }
 
-static void streams(void)
+static void streaming(void)
 {
 	struct event event;
 
 	setup();
 	stream();
-	check(streaming(), 'C', "stream", "a transfer that is repeated stores again and again");
+	check(streams(PATIENCE), 'C', "stream",
+	      "a transfer that is repeated stores again and again");
 	modify(f, DEREGISTER_TRANSLATION, NULL);
-	check(!streaming(), 'L', "stream.deregister", "deregister translation ends it");
+	check(!streams(QUIET), 'L', "stream.deregister", "deregister translation ends it");
 	event = event_next();
 	check(!event.content || (event.content == 1 && event.fh == f->fh), 'C',
 	      "stream.deregister.event", "with an error event, or none");
 
 	setup();
 	stream();
-	streaming();
+	streams(PATIENCE);
 	*page_entry(third, f->query.sdma + TARGET) = PAGE_INVALID;
 	while (answered(insn_rpcit(f->fh, f->query.sdma + TARGET, PAGE_SIZE), CC(2)))
 		;
-	check(!streaming(), 'L', "stream.refresh", "an invalid page and its refresh end it");
+	check(!streams(QUIET), 'L', "stream.refresh", "an invalid page and its refresh end it");
 	check_value(event_wait().pec, 4, 'Q', "stream.refresh.event", "with event 0004");
 
 	setup();
 	stream();
-	streaming();
+	streams(PATIENCE);
 	function_disable(f);
-	check(!streaming(), 'L', "stream.disable", "disable ends it");
+	check(!streams(QUIET), 'L', "stream.disable", "disable ends it");
 	check_value(event_next().content, 0, 'L', "stream.disable.event", "without an event");
 	function_enable(f);
 	setup();
 	stream();
-	streaming();
+	streams(PATIENCE);
 	sclp_configure(f->fid, false);
-	check(!streaming(), 'L', "stream.deconfigure", "deconfigure ends it");
+	check(!streams(QUIET), 'L', "stream.deconfigure", "deconfigure ends it");
 	sclp_configure(f->fid, true);
 	function_refresh_handle(f);
 	function_enable(f);
 	setup();
-	check(!streaming(), 'L', "stream.again", "and it does not go on after enable");
+	check(!streams(QUIET), 'L', "stream.again", "and it does not go on after enable");
 }
 
 /* ---- One store ---- */
@@ -262,7 +263,7 @@ void guest_main(void)
 	third = iotable_new();
 	page = frames(2 * PAGE_SIZE, PAGE_SIZE);
 	in_flight();
-	streams();
+	streaming();
 	block_store();
 	device_errors();
 }

@@ -51,7 +51,8 @@ static void refresh(uint64_t address, uint64_t length)
 {
 	uint64_t begin = tod_clock();
 
-	while (answered(insn_rpcit(f->fh, address, length), CC(2)) && tod_clock() - begin < SECOND)
+	while (answered(insn_rpcit(f->fh, address, length), CC(2)) &&
+	       tod_clock() - begin < PATIENCE)
 		;
 }
 

@@ -28,6 +28,11 @@ void not_here(char grade, const char *id, const char *what, const char *why)
 	skip(name, why);
 }
 
+void rest_not_here(const char *why)
+{
+	print("# not here: %s\n", why);
+}
+
 bool answered(struct answer got, struct answer want)
 {
 	return got.pgm == want.pgm && got.cc == want.cc && got.status == want.status;
@@ -468,7 +473,7 @@ struct answer modify(const struct function *f, unsigned operation, const struct 
 
 	do {
 		a = insn_mpcifc(control(f->fh, 0, operation), fib ? fib : &empty);
-	} while (answered(a, CC(2)) && tod_clock() - begin < SECOND);
+	} while (answered(a, CC(2)) && tod_clock() - begin < PATIENCE);
 	return a;
 }
 
@@ -536,7 +541,7 @@ struct event event_wait(void)
 
 	do {
 		event = event_next();
-	} while (!event.content && tod_clock() - begin < SECOND);
+	} while (!event.content && tod_clock() - begin < PATIENCE);
 	return event;
 }
 
@@ -554,6 +559,7 @@ void events_drop(void)
 
 #define SCLP_CONFIGURE 0x001a0001u
 #define SCLP_DECONFIGURE 0x001b0001u
+#define SCLP_READ_SCP_INFO 0x00020001u
 #define ADAPTER_PCI 2
 
 /* Linux, struct pci_cfg_sccb in drivers/s390/char/sclp_pci.c. */
@@ -581,6 +587,19 @@ unsigned sclp_configure_type(uint8_t type, uint32_t fid, bool on, unsigned lengt
 	if (sclp(on ? SCLP_CONFIGURE : SCLP_DECONFIGURE, sccb))
 		return 0x10000;
 	return sccb->response;
+}
+
+/*
+ * Read SCP information, byte 135; Linux, sclp_early_facilities_detect() in
+ * drivers/s390/char/sclp_early.c: it counts if the CPU entries begin behind it.
+ */
+bool sclp_directed(void)
+{
+	memset(sccb_page, 0, sizeof(sccb_page));
+	*(uint16_t *)sccb_page = sizeof(sccb_page);
+	if (sclp(SCLP_READ_SCP_INFO, sccb_page))
+		return false;
+	return *(uint16_t *)(sccb_page + 18) > 135 && sccb_page[135] & 0x80;
 }
 
 unsigned sclp_configure(uint32_t fid, bool on)

@@ -31,6 +31,8 @@
 bool check(bool passed, char grade, const char *id, const char *what);
 bool check_value(uint64_t got, uint64_t want, char grade, const char *id, const char *what);
 void not_here(char grade, const char *id, const char *what, const char *why);
+/* None of the program's checks from here on. */
+void rest_not_here(const char *why);
 
 /* The value of "NAME=VALUE" on the command line, 0 if there is none. */
 uint64_t option(const char *name);
@@ -344,7 +346,7 @@ struct event {
 
 /* The next event; content 0 if there is none. */
 struct event event_next(void);
-/* The next one, waited for up to a second. */
+/* The next one, waited for with patience. */
 struct event event_wait(void);
 void events_drop(void);
 
@@ -352,11 +354,16 @@ void events_drop(void);
 
 /* Configure or deconfigure the function: the response code. */
 unsigned sclp_configure(uint32_t fid, bool on);
+/* Is directed delivery of interruptions announced? */
+bool sclp_directed(void);
 unsigned sclp_configure_type(uint8_t type, uint32_t fid, bool on, unsigned length);
 
 /* ---- Waiting ---- */
 
 #define SECOND (1000000 * TOD_MICROSECOND)
+/* For what has to come, however busy the host is; for what must not. */
+#define PATIENCE (5 * SECOND)
+#define QUIET (20000 * TOD_MICROSECOND)
 /* Until the condition holds, at most so long; does it hold? */
 #define wait_for(condition, limit) \
 	({ \
