@@ -224,7 +224,7 @@ void guest_main(void)
 {
 	f = function_find();
 	if (f->vendor != TESTDEV_PCI_VENDOR || f->device != TESTDEV_PCI_DEVICE) {
-		not_here('C', "testdev.id", "it is one", "there is no testdev");
+		rest_not_here("testdev");
 		return;
 	}
 	function_enable(f);
