@@ -21,7 +21,6 @@
 #define IO_ADAPTER 0x80000000u
 #define IO_DIRECTED 0x40000000u
 #define IO_ISC(isc) ((uint32_t)(isc) << 27)
-#define QUIET (5000 * TOD_MICROSECOND)
 #define VECTORS_MAX 2048
 #define VECTOR_BYTES (VECTORS_MAX / 8)
 

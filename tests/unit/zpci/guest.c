@@ -275,6 +275,7 @@ struct pci_function *device_function(struct device *device)
 	assert_int_equal(pci_function_add_bar(f, 0, DEVICE_BAR0_SIZE, true, false), 0);
 	assert_true(pci_function_add_msix(f, DEVICE_VECTORS, 0, DEVICE_MSIX_TABLE, 0,
 					  DEVICE_MSIX_PBA) > 0);
+	assert_true(pci_function_add_msi(f, DEVICE_MSI_VECTORS) > 0);
 	return f;
 }
 
@@ -543,6 +544,23 @@ void guest_register_directed(struct guest *g, unsigned noi, unsigned dibvo)
 	assert_int_equal(guest_mpcifc(g, 16), 0);
 	assert_int_equal(g->cc, 0);
 	guest_clear(g);
+}
+
+static unsigned config_byte(struct guest *g, unsigned offset)
+{
+	guest_pcilg(g, 15, offset, 1);
+	assert_int_equal(g->cc, 0);
+	return (unsigned)g->gr[5];
+}
+
+unsigned guest_find_capability(struct guest *g, unsigned id)
+{
+	unsigned offset = config_byte(g, PCI_CAPABILITY_POINTER);
+
+	while (offset && config_byte(g, offset) != id)
+		offset = config_byte(g, offset + 1);
+	assert_int_not_equal(offset, 0);
+	return offset;
 }
 
 void guest_program_vector(struct guest *g, unsigned entry, uint64_t address, uint32_t data)

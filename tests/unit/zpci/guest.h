@@ -32,6 +32,7 @@
 #define DEVICE_VECTORS 64
 #define DEVICE_MSIX_TABLE 0x8000
 #define DEVICE_MSIX_PBA 0xc000
+#define DEVICE_MSI_VECTORS 8
 
 struct device {
 	uint64_t value;      /* what a read returns */
@@ -156,6 +157,8 @@ void guest_register_interruptions(struct guest *g, unsigned isc, unsigned noi);
 int guest_sic(struct guest *g, unsigned operation, unsigned isc);
 void guest_direct(struct guest *g, unsigned isc);
 void guest_register_directed(struct guest *g, unsigned noi, unsigned dibvo);
+/* Offset in config space. */
+unsigned guest_find_capability(struct guest *g, unsigned id);
 /* Program and unmask an MSI-X entry, and enable MSI-X. */
 void guest_program_vector(struct guest *g, unsigned entry, uint64_t address, uint32_t data);
 

@@ -136,6 +136,40 @@ static void message_to_another_address_is_a_store_to_memory(void **state)
 	assert_int_equal(g->interruptions[5], 0);
 }
 
+/* MSI in config space: several vectors, which the data's low bits tell apart. */
+static void program_msi(struct guest *g, unsigned log, uint64_t address, uint16_t data)
+{
+	unsigned msi = guest_find_capability(g, PCI_CAPABILITY_MSI);
+
+	guest_pcistg(g, 15, msi + 4, 4, __builtin_bswap32((uint32_t)address));
+	guest_pcistg(g, 15, msi + 8, 4, __builtin_bswap32(address >> 32));
+	guest_pcistg(g, 15, msi + 12, 2, __builtin_bswap16(data));
+	guest_pcistg(g, 15, msi + 2, 2, __builtin_bswap16(1 | log << 4));
+	assert_int_equal(g->cc, 0);
+	guest_clear(g);
+}
+
+static void messages_of_msi_are_like_those_of_msix(void **state)
+{
+	struct guest *g = ready(state);
+
+	program_msi(g, 3, MSI, 8);
+	pci_function_msi_notify(g->function, 0);
+	pci_function_msi_notify(g->function, 7);
+	assert_int_equal(aibv(g)[0], 0);
+	assert_int_equal(aibv(g)[1], 0x81);
+	assert_true(summary(g));
+	assert_int_equal(g->interruptions[5], 1);
+
+	guest_mpcifc(g, 3);
+	guest_direct(g, 2);
+	guest_register_directed(g, 16, 0);
+	program_msi(g, 0, MSI | 3 << 8, 8);
+	pci_function_msi_notify(g->function, 7); /* one is enabled: folded onto it */
+	assert_int_equal(((uint8_t *)guest_at(g, DIBV_AT(3)))[1], 0x80);
+	assert_int_equal(g->directed[3], 1);
+}
+
 static void masked_vector_is_delivered_when_it_is_unmasked(void **state)
 {
 	struct guest *g = ready(state);
@@ -623,6 +657,7 @@ int main(void)
 		TEST(vector_that_is_not_registered_is_an_error),
 		TEST(message_without_registration_is_an_error),
 		TEST(message_to_another_address_is_a_store_to_memory),
+		TEST(messages_of_msi_are_like_those_of_msix),
 		TEST(masked_vector_is_delivered_when_it_is_unmasked),
 		TEST(nothing_is_set_in_error_or_after_deregistration),
 		TEST(no_indicator_is_left_without_an_interruption),
