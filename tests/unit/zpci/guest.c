@@ -275,7 +275,6 @@ struct pci_function *device_function(struct device *device)
 	assert_int_equal(pci_function_add_bar(f, 0, DEVICE_BAR0_SIZE, true, false), 0);
 	assert_true(pci_function_add_msix(f, DEVICE_VECTORS, 0, DEVICE_MSIX_TABLE, 0,
 					  DEVICE_MSIX_PBA) > 0);
-	assert_true(pci_function_add_msi(f, DEVICE_MSI_VECTORS) > 0);
 	return f;
 }
 
@@ -325,7 +324,10 @@ static uint32_t find_handle(struct guest *g);
 
 void guest_plug(struct guest *g, const struct zpci_function_config *config)
 {
-	guest_plug_function(g, device_function(&g->device), config);
+	struct pci_function *f = device_function(&g->device);
+
+	assert_true(pci_function_add_msi(f, DEVICE_MSI_VECTORS) > 0);
+	guest_plug_function(g, f, config);
 }
 
 void guest_plug_function(struct guest *g, struct pci_function *function,
