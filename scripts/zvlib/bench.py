@@ -394,8 +394,11 @@ def version(command):
 
 
 def commit():
-    result = subprocess.run(["git", "-C", run.ROOT, "describe", "--always", "--dirty"], capture_output=True,
-                            text=True, check=False)
+    try:
+        result = subprocess.run(["git", "-C", run.ROOT, "describe", "--always", "--dirty"], capture_output=True,
+                                text=True, check=False)
+    except OSError:
+        return None  # There need be no git here.
     return result.stdout.strip() or None
 
 
