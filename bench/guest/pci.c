@@ -8,12 +8,14 @@
  *	bench NAME INSTRUCTIONS NANOSECONDS
  *
  * Loads and stores touch registers without side effects: of an NVMe controller
- * (the version; the attributes of the admin queues, while it is disabled), or of
- * a virtio device (the selector of feature bits).
+ * (the version; the attributes of the admin queues, while it is disabled), of a
+ * virtio device (the selector of feature bits; blocks go to its own configuration,
+ * where an entropy source has nothing), or testdev's plain memory.
  *
  * Sources: Linux arch/s390/include/asm/clp.h, pci_clp.h, pci_insn.h; NVM Express
  * 1.4, section 3.1; virtio 1.1, section 4.1.4.
  */
+#include "../../src/devices/testdev_regs.h"
 #include "lib/guest.h"
 
 #define CLP_PCI 2
@@ -157,6 +159,37 @@ static void store_loop(uint64_t rounds, const struct place *where)
 		     : "cc", "memory");
 }
 
+/* What a block store designates: a register with the request, one with the offset. */
+#define BLOCK 128
+#define STORE_BLOCK ".insn rsy,0xeb00000000d0,2,3,%[block]\n"
+
+static uint8_t block_data[BLOCK] __attribute__((aligned(BLOCK)));
+
+static unsigned store_block(struct place where)
+{
+	register uint64_t request asm("2") = where.request;
+	register uint64_t offset asm("3") = where.offset;
+	unsigned cc;
+
+	asm volatile(STORE_BLOCK "ipm %[cc]\n"
+				 "srl %[cc],28"
+		     : [cc] "=d"(cc), "+d"(request)
+		     : [block] "Q"(block_data), "d"(offset)
+		     : "cc", "memory");
+	return cc;
+}
+
+static void store_block_loop(uint64_t rounds, const struct place *where)
+{
+	register uint64_t request asm("2") = where->request;
+	register uint64_t offset asm("3") = where->offset;
+
+	asm volatile("0:\n" TIMES_8(STORE_BLOCK) "brctg %[n],0b"
+		     : [n] "+&d"(rounds), "+d"(request)
+		     : [block] "Q"(block_data), "d"(offset)
+		     : "cc", "memory");
+}
+
 #define SIC ".insn rsy,0xeb00000000d1,%[mode],%[isc],%[block]\n"
 #define SIC_ALL 0
 #define ISC_PCI 2
@@ -246,27 +279,49 @@ static uint64_t config(uint32_t fh, unsigned offset, unsigned length)
 #define VENDOR_VIRTIO 0x1af4
 #define CAPABILITY_VENDOR 9
 #define VIRTIO_COMMON 1
+#define VIRTIO_DEVICE 4
 
-/* Registers of 4 bytes that can be loaded from and stored to without harm. */
-static void harmless_registers(uint32_t fh, struct place *to_load, struct place *to_store)
+/* Where can be loaded from and stored to without harm: registers of 4 bytes, and a block. */
+struct harmless {
+	struct place to_load, to_store, block;
+	bool has_block;
+};
+
+/* The region of a virtio device's registers that a capability of this type names. */
+static bool virtio_region(uint32_t fh, unsigned type, unsigned length, struct place *where)
 {
-	if (config(fh, 0x08, 4) >> 8 == CLASS_NVME) {
-		*to_load = place(fh, 0, 0x08, 4);
-		*to_store = place(fh, 0, 0x24, 4);
-		return;
-	}
-	if (config(fh, 0, 2) == VENDOR_VIRTIO) {
-		unsigned at = (unsigned)config(fh, 0x34, 1);
+	unsigned at = (unsigned)config(fh, 0x34, 1);
 
-		for (unsigned left = 48; at && left; left--) {
-			if (config(fh, at, 1) == CAPABILITY_VENDOR &&
-			    config(fh, at + 3, 1) == VIRTIO_COMMON) {
-				*to_load = *to_store = place(fh, (unsigned)config(fh, at + 4, 1),
-							     config(fh, at + 8, 4), 4);
-				return;
-			}
-			at = (unsigned)config(fh, at + 1, 1);
+	for (unsigned left = 48; at && left; left--) {
+		if (config(fh, at, 1) == CAPABILITY_VENDOR && config(fh, at + 3, 1) == type) {
+			*where = place(fh, (unsigned)config(fh, at + 4, 1), config(fh, at + 8, 4),
+				       length);
+			return true;
 		}
+		at = (unsigned)config(fh, at + 1, 1);
+	}
+	return false;
+}
+
+static struct harmless find_harmless(uint32_t fh)
+{
+	struct harmless h = { 0 };
+
+	if (config(fh, 0x08, 4) >> 8 == CLASS_NVME) {
+		h.to_load = place(fh, 0, 0x08, 4);
+		h.to_store = place(fh, 0, 0x24, 4);
+		return h;
+	}
+	if (config(fh, 0, 2) == VENDOR_VIRTIO && virtio_region(fh, VIRTIO_COMMON, 4, &h.to_load)) {
+		h.to_store = h.to_load;
+		h.has_block = virtio_region(fh, VIRTIO_DEVICE, BLOCK, &h.block);
+		return h;
+	}
+	if (config(fh, 0, 2) == TESTDEV_PCI_VENDOR && config(fh, 2, 2) == TESTDEV_PCI_DEVICE) {
+		h.to_load = h.to_store = place(fh, TESTDEV_BAR_SMALL, 0, 4);
+		h.block = place(fh, TESTDEV_BAR_SMALL, 0, BLOCK);
+		h.has_block = true;
+		return h;
 	}
 	bail("no PCI function of a kind that is known here");
 }
@@ -274,15 +329,16 @@ static void harmless_registers(uint32_t fh, struct place *to_load, struct place 
 void guest_main(void)
 {
 	uint32_t fh = enabled_function();
-	struct place to_load, to_store;
+	struct harmless h = find_harmless(fh);
 	uint64_t data;
 
-	harmless_registers(fh, &to_load, &to_store);
-	if (load(to_load, &data) || store(to_store, 0))
+	if (load(h.to_load, &data) || store(h.to_store, 0) || (h.has_block && store_block(h.block)))
 		bail("the BAR cannot be loaded from or stored to");
 	measure("pcilg-config", load_loop, place(fh, CONFIG_SPACE, 0, 4));
-	measure("pcilg-bar", load_loop, to_load);
-	measure("pcistg-bar", store_loop, to_store);
+	measure("pcilg-bar", load_loop, h.to_load);
+	measure("pcistg-bar", store_loop, h.to_store);
 	measure("pcistg-config", store_loop, place(fh, CONFIG_SPACE, 0x3c, 1));
-	measure("sic", sic_loop, to_load);
+	if (h.has_block)
+		measure("pcistb", store_block_loop, h.block);
+	measure("sic", sic_loop, h.to_load);
 }

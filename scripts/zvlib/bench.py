@@ -28,7 +28,7 @@ import time
 
 from zvlib import debian, initrd, run
 
-NAMES = ["loop", "timer", "boot", "shell", "fork", "nvme", "pci", "memory"]
+NAMES = ["loop", "timer", "boot", "shell", "fork", "nvme", "pci", "zpci", "memory"]
 MIB = 1 << 20
 
 # How a measure reads: what it is, its unit, whether more is better, what it is to reach, and
@@ -51,6 +51,15 @@ MEASURES = {
     "pcistg-config": Measure("PCISTG to config space", "ns", False, None, None, None),
     "pcistg-bar": Measure("PCISTG to a BAR", "ns", False, 60, None, "180 to 460, QEMU 11.1"),
     "sic": Measure("SIC", "ns", False, 60, None, None),
+    "zpci-pcilg-config": Measure("PCILG of config space", "ns", False, None, 3, None),
+    "zpci-pcilg-bar": Measure("PCILG of a BAR", "ns", False, None, 3, None),
+    "zpci-pcistg-config": Measure("PCISTG to config space", "ns", False, None, 3, None),
+    "zpci-pcistg-bar": Measure("PCISTG to a BAR", "ns", False, None, 3, None),
+    "zpci-pcistb": Measure("PCISTB of 128 bytes", "ns", False, None, 3, None),
+    "zpci-sic": Measure("SIC", "ns", False, None, None, None),
+    "nvme-queue-1": Measure("NVMe reads of 4 KiB, 1 of 4 vCPUs", "/s", True, None, None, None),
+    "nvme-queue-4": Measure("NVMe reads of 4 KiB, 4 vCPUs, a queue each", "/s", True, None, None, None),
+    "nvme-scaling": Measure("4 queues against 1", "times", True, None, None, None),
     "work-speed": Measure("shell, fork, NVMe, of one core's time", "million/s", True, None, None, None),
     "memory": Measure("memory beside the guest's own", "MiB", False, 64, None, None),
 }
@@ -64,6 +73,8 @@ OF_NAME = {
     "fork": ["fork", "work-speed"],
     "nvme": ["nvme-4k", "nvme-1m"],
     "pci": ["pcilg-config", "pcilg-bar", "pcistg-config", "pcistg-bar", "sic"],
+    "zpci": ["zpci-pcilg-config", "zpci-pcilg-bar", "zpci-pcistg-config", "zpci-pcistg-bar", "zpci-pcistb",
+             "zpci-sic", "nvme-queue-1", "nvme-queue-4", "nvme-scaling"],
     "memory": ["memory"],
 }
 
@@ -100,6 +111,20 @@ begin nvme-1m
 dd if=/dev/nvme0n1 of=/dev/null bs=1M count=COUNT1M iflag=direct 2>/dev/null || exit 1
 end nvme-1m COUNT1M
 """,
+    "queues": """
+modprobe nvme
+tries=300
+while [ ! -b /dev/nvme0n1 ] && [ $((tries = tries - 1)) -gt 0 ]; do sleep 0.1; done
+read_on() { taskset $((1 << $1)) dd if=/dev/nvme0n1 of=/dev/null bs=4k count=COUNT4K skip=$(($1 * 32768)) \\
+	iflag=direct 2>/dev/null; }
+begin nvme-queue-1
+read_on 0 || exit 1
+end nvme-queue-1 COUNT4K
+begin nvme-queue-4
+for cpu in 0 1 2 3; do read_on $cpu & done
+wait
+end nvme-queue-4 $((4 * COUNT4K))
+""",
 }
 # How much of each: for a whole measurement, for a quick one.
 COUNTS = {"shell": (SHELL_ROUNDS, SHELL_ROUNDS // 5), "fork": (1000, 200), "COUNT4K": (16384, 4096),
@@ -134,13 +159,13 @@ class Side:
 
 
 class Zvisor(Side):
-    def freestanding(self, guest, disk):
-        devices = [f"nvme,file={disk}"] if disk else []
+    def freestanding(self, guest, disk, name):
+        devices = {"pci": [f"nvme,file={disk}"], "zpci": ["testdev"]}.get(name, [])
         return run.zvisor_command(guest, memory="64M", devices=devices)
 
-    def linux(self, guest, image, disk):
+    def linux(self, guest, image, disk, cpus=1):
         devices = [f"nvme,file={disk}"] if disk else []
-        return run.zvisor_command(guest.kernel, image, "quiet", "1G", 1, devices, stats=True)
+        return run.zvisor_command(guest.kernel, image, "quiet", "1G", cpus, devices, stats=True)
 
 
 class Qemu(Side):
@@ -156,18 +181,18 @@ class Qemu(Side):
         return ["-drive", f"file={disk},if=none,id=disk,format=raw,cache=none,aio=native",
                 "-device", "zpci,uid=1,fid=1,target=nvme", "-device", "nvme,serial=bench,drive=disk,id=nvme"]
 
-    def freestanding(self, guest, disk):
+    def freestanding(self, guest, disk, name):
         more = ["-cpu", "max"]
-        if disk and self.has_nvme:
+        if name == "pci" and self.has_nvme:
             more += self._nvme(disk)
-        elif disk:
-            # Without NVMe, a function that is as small.
+        elif name in ("pci", "zpci"):
+            # Without NVMe, a function that is as small; and one with room for a block.
             more += ["-device", "zpci,uid=1,fid=1,target=pci",
                      "-device", "virtio-rng-pci,id=pci,disable-legacy=on"]
         return run.qemu_command(guest, memory="64M", more=more)
 
-    def linux(self, guest, image, disk):
-        return run.qemu_command(guest.kernel, image, "quiet", "1G", 1, self._nvme(disk))
+    def linux(self, guest, image, disk, cpus=1):
+        return run.qemu_command(guest.kernel, image, "quiet", "1G", cpus, self._nvme(disk))
 
 
 class Bench:
@@ -190,8 +215,9 @@ class Bench:
         if run.qemu_program() and not self.options.alone:
             self.peer = Qemu("QEMU " + version([run.qemu_program(), "--version"]))
             self.sides.append(self.peer)
-        bare = [name for name in ("loop", "timer", "pci") if name in self.names]
+        bare = [name for name in ("loop", "timer", "pci", "zpci") if name in self.names]
         workloads = [name for name in ("shell", "fork", "nvme") if name in self.names]
+        queues = "zpci" in self.names
         boots = "boot" in self.names
         if "memory" in self.names and not workloads and not boots:
             boots = True
@@ -200,10 +226,13 @@ class Bench:
             file.truncate(DISK_MIB * MIB)
         self.guest = None
         images = {}
-        if boots or workloads:
+        if boots or workloads or queues:
             self.guest = debian.fetch(self.options.suite, say=self.say)
             if boots:
                 images["boot"] = initrd.build(self.guest, os.path.join(folder, "initrd-boot"), "")
+            if queues:
+                images["queues"] = initrd.build(self.guest, os.path.join(folder, "initrd-queues"),
+                                                self.script(self.zvisor, ["queues"]))
             for side in self.sides:
                 images[side] = initrd.build(self.guest, os.path.join(folder, f"initrd-{len(images)}"),
                                             self.script(side, workloads))
@@ -216,12 +245,14 @@ class Bench:
                 break
             for name in bare:
                 self.each(number, f"bare-metal {name}",
-                          lambda side, name=name: self.bare_metal(side, name, disk if name == "pci" else None))
+                          lambda side, name=name: self.bare_metal(side, name, disk))
             if boots:
                 self.each(number, "boot", lambda side: self.boot(side, images["boot"]))
             if workloads:
                 self.each(number, "boot with " + ", ".join(workloads),
                           lambda side: self.workload(side, images[side], workloads, disk))
+            if queues:
+                self.each(number, "boot with 4 CPUs and queues", lambda side: self.queues(side, images["queues"], disk))
             longest = max(longest, time.monotonic() - begin)
 
     def each(self, number, what, function):
@@ -247,16 +278,18 @@ class Bench:
         return script
 
     def bare_metal(self, side, name, disk):
-        guest = os.path.join(run.build_folder(), "bench", "guest", name)
+        guest = os.path.join(run.build_folder(), "bench", "guest", "pci" if name == "zpci" else name)
         if not os.path.exists(guest):
             raise Failed(f"there is no {guest}: it takes s390x-linux-gnu-gcc to build it")
-        with run.Machine(side.freestanding(guest, disk), stdin=subprocess.DEVNULL) as machine:
+        with run.Machine(side.freestanding(guest, disk, name), stdin=subprocess.DEVNULL) as machine:
             machine.expect(r"^1\.\.0$", 120)
             machine.wait(30)
             lines = re.findall(r"^bench (\S+) (\d+) (\d+)$", machine.console, re.M)
         for slice_name, count, nanoseconds in lines:
             if name == "loop":
                 side.take("loop-" + slice_name, int(count) / int(nanoseconds) * 1e3)
+            elif name == "zpci":
+                side.take("zpci-" + slice_name, int(nanoseconds) / int(count))
             elif name == "timer":
                 side.take(slice_name, int(nanoseconds) / 1e3)
             else:
@@ -281,10 +314,20 @@ class Bench:
         if self.instructions:
             side.take("boot-speed", self.instructions / seconds / 1e6)
 
-    def workload(self, side, image, workloads, disk):
+    def queues(self, side, image, disk):
+        if not side.has_nvme:
+            return
+        before = {name: len(side.samples[name]) for name in ("nvme-queue-1", "nvme-queue-4")}
+        self.workload(side, image, ["nvme"], disk, 4)
+        one, four = (side.samples[name][count:] for name, count in before.items())
+        if one and four:
+            side.take("nvme-scaling", four[-1] / one[-1])
+
+    def workload(self, side, image, workloads, disk, cpus=1):
         disk = disk if "nvme" in workloads and side.has_nvme else None
-        with run.Machine(side.linux(self.guest, image, disk), stdin=None) as machine:
-            self.to_init(side, machine)
+        with run.Machine(side.linux(self.guest, image, disk, cpus), stdin=None) as machine:
+            if cpus == 1:
+                self.to_init(side, machine)
             used = 0
             while True:
                 begun = machine.expect(r"^zvisor-guest: (?:begin (\S+)|script ended with (\d+))$", 120)
@@ -301,7 +344,7 @@ class Bench:
             machine.expect(r"^zvisor-guest: power off$", 60)
             machine.wait(60)
             stats = machine.stats()
-        if stats:
+        if stats and cpus == 1:
             side.take("memory", stats["memory_kib"] / 1024)
             if self.instructions and used:
                 side.take("work-speed", (stats["instructions"] - self.instructions) / used / 1e6)
@@ -459,7 +502,7 @@ def table(bench, load):
     notes = []
     if any("*" in row[5] for row in rows):
         notes.append("* stated, not measured here")
-    if bench.peer and not bench.peer.has_nvme and "pci" in bench.names:
+    if bench.peer and not bench.peer.has_nvme and {"pci", "zpci"} & set(bench.names):
         notes.append(f"{bench.peer.name} has no NVMe on s390x: its PCI instructions are measured with a virtio"
                      " function.")
     if bench.limits():
