@@ -71,6 +71,7 @@ PROGRAMS = [
     Program("directed", cpus=2, more=["--machine", "zvisor-1.0,directed-interrupts=on"],
             also=[["--machine", "zvisor-1.0,directed-interrupts=off"]]),
     Program("states"),
+    Program("matrix"),
     Program("testdev", devices=["testdev,vectors=2048"]),
     Program("reset"),
     Program("many", devices=["testdev,vectors=2,memory=4096"] * 4096, functions=24),

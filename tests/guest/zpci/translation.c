@@ -378,7 +378,7 @@ static void recovery(void)
 		     "recovery.load", "loads work again");
 	refresh(target, PAGE_SIZE);
 	dma_store(&dma, target);
-	check(!stored(page), 'Q', "recovery.blocked.no-dma",
+	check(!stored(page), 'L', "recovery.blocked.no-dma",
 	      "in the blocked state nothing is stored");
 	check_answer(modify(f, RESET_ERROR, NULL), CC(0), 'L', "recovery.reset-error",
 		     "reset error: condition code 0");
