@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What PCI instructions cost: finds the first PCI function by CLP, enables it,
- * and repeats loads, stores and SIC, timed by the guest's own TOD clock (in
+ * and repeats loads, stores, SIC and RPCIT, timed by the guest's own TOD clock (in
  * short slices, see loop.c). Prints the function, and a line for each slice:
  *
  *	function VENDOR:DEVICE
@@ -11,6 +11,16 @@
  * (the version; the attributes of the admin queues, while it is disabled), of a
  * virtio device (the selector of feature bits; blocks go to its own configuration,
  * where an entropy source has nothing), or testdev's plain memory.
+ *
+ * For RPCIT, a region-third table is registered with page tables for 256 MiB. What
+ * counts is RPCIT, without the stores to the tables but for the first:
+ *
+ *	rpcit-pair     a page is mapped, RPCIT for it, unmapped, RPCIT for it
+ *	rpcit-range    256 MiB are mapped, one RPCIT, unmapped, one RPCIT; per page and pair
+ *	rpcit-aperture 100 pages all over the 256 MiB change, one RPCIT for 16 GiB
+ *
+ * QEMU fetches and keeps the translations when it executes RPCIT, zvisor forgets what
+ * it has kept, and fetches when a function does DMA: bench/zpci_bench.c measures that.
  *
  * Sources: Linux arch/s390/include/asm/clp.h, pci_clp.h, pci_insn.h; NVM Express
  * 1.4, section 3.1; virtio 1.1, section 4.1.4.
@@ -275,6 +285,117 @@ static uint64_t config(uint32_t fh, unsigned offset, unsigned length)
 	return value;
 }
 
+/* --- translation ------------------------------------------------------------------- */
+
+#define SDMA (1ull << 32)
+#define SEGMENTS 256u
+#define PAGES (SEGMENTS * 256)
+#define APERTURE (1ull << 34)
+#define CHANGES 100u
+#define INVALID_TABLE 0x20
+#define INVALID_PAGE 0x400
+#define REGION_THIRD 0x7 /* type and length */
+#define IOTA_REGION_THIRD 0x804
+#define REGISTER_TRANSLATION 4
+
+static uint64_t regions[2048] __attribute__((aligned(16384)));
+static uint64_t segments[2048] __attribute__((aligned(16384)));
+static uint64_t pages[PAGES] __attribute__((aligned(4096)));
+
+static void register_translation(uint32_t fh)
+{
+	static uint64_t fib[10];
+	uint64_t request = (uint64_t)fh << 32 | REGISTER_TRANSLATION;
+	unsigned cc;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
+		regions[i] = INVALID_TABLE;
+		segments[i] = INVALID_TABLE;
+	}
+	for (unsigned i = 0; i < PAGES; i++)
+		pages[i] = INVALID_PAGE;
+	for (unsigned i = 0; i < SEGMENTS; i++)
+		segments[i] = (uint64_t)&pages[i * 256];
+	regions[SDMA >> 31] = (uint64_t)segments | REGION_THIRD;
+	fib[2] = SDMA;
+	fib[3] = SDMA + APERTURE - 1;
+	fib[4] = (uint64_t)regions | IOTA_REGION_THIRD;
+	asm volatile(".insn rxy,0xe300000000d0,%[request],%[fib]\n"
+		     "ipm %[cc]\n"
+		     "srl %[cc],28"
+		     : [cc] "=d"(cc), [request] "+d"(request)
+		     : [fib] "Q"(fib), "m"(fib)
+		     : "cc", "memory");
+	if (cc)
+		bail("translation cannot be registered: cc %u", cc);
+}
+
+/* "Busy" is repeated, as Linux does it. */
+static void refresh(uint32_t fh, uint64_t address, uint64_t length)
+{
+	register uint64_t start asm("2") = address;
+	register uint64_t range asm("3") = length;
+	unsigned cc;
+
+	do {
+		uint64_t request = (uint64_t)fh << 32;
+
+		asm volatile(".insn rre,0xb9d30000,%[request],2\n"
+			     "ipm %[cc]\n"
+			     "srl %[cc],28"
+			     : [cc] "=d"(cc), [request] "+d"(request)
+			     : "d"(start), "d"(range)
+			     : "cc", "memory");
+	} while (cc == 2);
+	if (cc)
+		bail("RPCIT ends with cc %u", cc);
+}
+
+/* In units of the TOD clock. */
+static uint64_t timed_refresh(uint32_t fh, uint64_t address, uint64_t length)
+{
+	uint64_t begin = tod_clock();
+
+	refresh(fh, address, length);
+	return tod_clock() - begin;
+}
+
+/* A page that is there, other ones for neighbours. */
+static uint64_t page_at(unsigned i)
+{
+	return (i % 4096 + 1) * 2 * PAGE_SIZE;
+}
+
+#define REFRESH_SLICES 25u
+
+static void measure_refresh(uint32_t fh)
+{
+	for (unsigned slice = 0; slice < REFRESH_SLICES; slice++) {
+		uint64_t pair = tod_clock(), range = 0, aperture = 0;
+
+		for (unsigned i = 0; i < 1000; i++) {
+			unsigned page = (slice * 1000 + i) * 7 % PAGES;
+
+			pages[page] = page_at(page);
+			refresh(fh, SDMA + page * PAGE_SIZE, PAGE_SIZE);
+			pages[page] = INVALID_PAGE;
+			refresh(fh, SDMA + page * PAGE_SIZE, PAGE_SIZE);
+		}
+		print("bench rpcit-pair %u %lu\n", 1000, tod_to_ns(tod_clock() - pair));
+		for (unsigned i = 0; i < PAGES; i++)
+			pages[i] = page_at(i);
+		range += timed_refresh(fh, SDMA, PAGES * PAGE_SIZE);
+		for (unsigned i = 0; i < CHANGES; i++)
+			pages[i * (PAGES / CHANGES)] = slice & 1 ? INVALID_PAGE : PAGE_SIZE;
+		aperture = timed_refresh(fh, SDMA, APERTURE);
+		for (unsigned i = 0; i < PAGES; i++)
+			pages[i] = INVALID_PAGE;
+		range += timed_refresh(fh, SDMA, PAGES * PAGE_SIZE);
+		print("bench rpcit-range %u %lu\n", PAGES, tod_to_ns(range));
+		print("bench rpcit-aperture 1 %lu\n", tod_to_ns(aperture));
+	}
+}
+
 #define CLASS_NVME 0x010802
 #define VENDOR_VIRTIO 0x1af4
 #define CAPABILITY_VENDOR 9
@@ -341,4 +462,6 @@ void guest_main(void)
 	if (h.has_block)
 		measure("pcistb", store_block_loop, h.block);
 	measure("sic", sic_loop, h.to_load);
+	register_translation(fh);
+	measure_refresh(fh);
 }

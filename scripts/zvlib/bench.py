@@ -60,6 +60,14 @@ MEASURES = {
     "nvme-queue-1": Measure("NVMe reads of 4 KiB, 1 of 4 vCPUs", "/s", True, None, None, None),
     "nvme-queue-4": Measure("NVMe reads of 4 KiB, 4 vCPUs, a queue each", "/s", True, None, None, None),
     "nvme-scaling": Measure("4 queues against 1", "times", True, None, None, None),
+    "zpci-rpcit-pair": Measure("RPCIT, a page mapped, a page unmapped", "ns", False, None, 3, None),
+    "zpci-rpcit-range": Measure("RPCIT over 256 MiB, both, of a page", "ns", False, None, 5, None),
+    "zpci-rpcit-aperture": Measure("RPCIT over 16 GiB with 100 changes", "us", False, None, None, None),
+    "rpcit-used": Measure("RPCIT for a page in use, and its next use", "ns", False, None, None, None),
+    "dma-miss": Measure("DMA of a byte, page not in the IOTLB", "ns", False, None, None, None),
+    "dma-copy": Measure("copy of a page", "ns", False, None, None, None),
+    "dma-overhead": Measure("the same by DMA takes more by", "ns", False, 50, None, None),
+    "walk-page": Measure("walk of 256 MiB in one run, of a page", "ns", False, None, None, None),
     "work-speed": Measure("shell, fork, NVMe, of one core's time", "million/s", True, None, None, None),
     "memory": Measure("memory beside the guest's own", "MiB", False, 64, None, None),
 }
@@ -74,7 +82,8 @@ OF_NAME = {
     "nvme": ["nvme-4k", "nvme-1m"],
     "pci": ["pcilg-config", "pcilg-bar", "pcistg-config", "pcistg-bar", "sic"],
     "zpci": ["zpci-pcilg-config", "zpci-pcilg-bar", "zpci-pcistg-config", "zpci-pcistg-bar", "zpci-pcistb",
-             "zpci-sic", "nvme-queue-1", "nvme-queue-4", "nvme-scaling"],
+             "zpci-sic", "zpci-rpcit-pair", "zpci-rpcit-range", "zpci-rpcit-aperture",
+             "rpcit-used", "dma-miss", "dma-copy", "dma-overhead", "walk-page", "nvme-queue-1", "nvme-queue-4", "nvme-scaling"],
     "memory": ["memory"],
 }
 
@@ -246,6 +255,8 @@ class Bench:
             for name in bare:
                 self.each(number, f"bare-metal {name}",
                           lambda side, name=name: self.bare_metal(side, name, disk))
+            if "zpci" in self.names:
+                self.library(number)
             if boots:
                 self.each(number, "boot", lambda side: self.boot(side, images["boot"]))
             if workloads:
@@ -277,6 +288,20 @@ class Bench:
             script += part
         return script
 
+    def library(self, number):
+        """libzpci with no guest: what no instruction of a guest shows."""
+        self.say(f"round {number} of {self.rounds}: libzpci alone")
+        program = os.path.join(run.build_folder(), "bench", "zpci_bench")
+        if not os.path.exists(program):
+            self.failed.append(f"there is no {program}: it takes cmocka to build it")
+            return
+        text = subprocess.run([program], capture_output=True, text=True, check=False, timeout=120).stdout
+        if not text.endswith("1..0\n"):
+            self.failed.append("zpci_bench did not come to its end")
+        for name, count, nanoseconds in re.findall(r"^bench (\S+) (\d+) (\d+)$", text, re.M):
+            if name in MEASURES:
+                self.zvisor.take(name, int(nanoseconds) / int(count))
+
     def bare_metal(self, side, name, disk):
         guest = os.path.join(run.build_folder(), "bench", "guest", "pci" if name == "zpci" else name)
         if not os.path.exists(guest):
@@ -288,10 +313,10 @@ class Bench:
         for slice_name, count, nanoseconds in lines:
             if name == "loop":
                 side.take("loop-" + slice_name, int(count) / int(nanoseconds) * 1e3)
+            elif name == "timer" or slice_name == "rpcit-aperture":
+                side.take(("zpci-" if name == "zpci" else "") + slice_name, int(nanoseconds) / 1e3)
             elif name == "zpci":
                 side.take("zpci-" + slice_name, int(nanoseconds) / int(count))
-            elif name == "timer":
-                side.take(slice_name, int(nanoseconds) / 1e3)
             else:
                 side.take(slice_name, int(nanoseconds) / int(count))
 
@@ -505,6 +530,9 @@ def table(bench, load):
     if bench.peer and not bench.peer.has_nvme and {"pci", "zpci"} & set(bench.names):
         notes.append(f"{bench.peer.name} has no NVMe on s390x: its PCI instructions are measured with a virtio"
                      " function.")
+    if "zpci" in bench.names:
+        notes.append("RPCIT walks no table in zvisor: it forgets translations, and DMA fetches them anew"
+                     " (\"not in the IOTLB\"). QEMU walks them all.")
     if bench.limits():
         notes.append(bench.limits())
     notes.append(f"Medians; ratio: how many times as fast as the peer. zvisor is built with optimization"

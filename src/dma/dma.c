@@ -58,6 +58,7 @@ struct dma_space {
 
 	struct iotlb_page *pages; /* NULL until first opened */
 	bool pages_used;
+	bool blocks_used;
 	struct dma_translation blocks[IOTLB_BLOCKS]; /* size 0: free */
 	unsigned next_block;
 };
@@ -136,6 +137,7 @@ static void iotlb_drop_all(struct dma_space *space)
 		space->pages_used = false;
 	}
 	memset(space->blocks, 0, sizeof(space->blocks));
+	space->blocks_used = false;
 }
 
 /* `last` is the address of the last byte. */
@@ -154,7 +156,7 @@ static void iotlb_drop(struct dma_space *space, uint64_t first, uint64_t last)
 		if (entry->tag >> PAGE_SHIFT == page)
 			entry->tag = 0;
 	}
-	for (unsigned i = 0; i < IOTLB_BLOCKS; i++) {
+	for (unsigned i = 0; space->blocks_used && i < IOTLB_BLOCKS; i++) {
 		struct dma_translation *block = &space->blocks[i];
 
 		if (block->size && block->iova <= last && block->iova + (block->size - 1) >= first)
@@ -164,7 +166,7 @@ static void iotlb_drop(struct dma_space *space, uint64_t first, uint64_t last)
 
 static const struct dma_translation *iotlb_find_block(struct dma_space *space, uint64_t iova)
 {
-	for (unsigned i = 0; i < IOTLB_BLOCKS; i++) {
+	for (unsigned i = 0; space->blocks_used && i < IOTLB_BLOCKS; i++) {
 		if (space->blocks[i].size && iova - space->blocks[i].iova < space->blocks[i].size)
 			return &space->blocks[i];
 	}
@@ -177,6 +179,7 @@ static void iotlb_add(struct dma_space *space, const struct dma_translation *t)
 		return;
 	if (t->size > PAGE_SIZE) {
 		space->blocks[space->next_block++ % IOTLB_BLOCKS] = *t;
+		space->blocks_used = true;
 		return;
 	}
 	if (!space->pages)

@@ -163,7 +163,7 @@ static struct outcome change_translation(struct zpci_function *f, const struct i
 	if (dma_space_drain(f->dma, DRAIN_WAIT_US))
 		return outcome_cc(2);
 	pthread_mutex_lock(&f->lock);
-	f->ioat = *ioat;
+	ioat_set(f, ioat);
 	function_update_dma(f);
 	pthread_mutex_unlock(&f->lock);
 	return outcome_cc(0);

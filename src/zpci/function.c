@@ -325,6 +325,7 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 	f->pfgid = group;
 	f->pci = pci;
 	f->unplug_requested = false;
+	ioat_set(f, &(struct ioat){ 0 });
 	memset(f->lanes, 0, sizeof(f->lanes));
 	error = pci_function_attach(pci, f->dma, &interrupt_msi_ops, f);
 	if (error) {
@@ -487,7 +488,7 @@ void function_disable(struct zpci_function *f)
 	dma_space_drain(f->dma, UINT64_MAX);
 
 	pthread_mutex_lock(&f->lock);
-	f->ioat = (struct ioat){ 0 };
+	ioat_set(f, &(struct ioat){ 0 });
 	measurement_stop(f);
 	pthread_mutex_unlock(&f->lock);
 }

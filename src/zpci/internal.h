@@ -181,7 +181,9 @@ struct zpci_function {
 	pthread_mutex_t lock;
 	_Atomic uint32_t fh;   /* the valid handle; 0: none */
 	_Atomic uint8_t state; /* enum function_state; changes with `lock` held */
-	struct ioat ioat;      /* changes with both locks held, and DMA closed */
+	struct ioat ioat;      /* ioat_set(), with both locks held and DMA closed */
+	/* The same range for RPCIT, which takes no lock of ours; empty: nothing registered. */
+	_Atomic uint64_t refreshable_first, refreshable_last;
 	struct interrupt_route route;
 	struct measurement measurement;
 	atomic_bool mio; /* loads and stores by address are enabled */
@@ -387,6 +389,7 @@ uint64_t mio_address(const struct zpci_function *f, unsigned bar, bool write_bac
 extern const struct dma_space_ops ioat_dma_ops;
 /* What can be said of a designation; 0 or a negative errno. */
 int ioat_check(const struct zpci_function *f, const struct ioat *ioat);
+void ioat_set(struct zpci_function *f, const struct ioat *ioat);
 /* A PCI event code, or 0 with the answer. */
 int ioat_walk(const struct dma_memory *memory, uint64_t iota, uint64_t iova,
 	      struct dma_translation *translation);

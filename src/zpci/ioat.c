@@ -409,6 +409,15 @@ const struct dma_space_ops ioat_dma_ops = {
 	.reason_addressing = PEC_ADDRESSING,
 };
 
+void ioat_set(struct zpci_function *f, const struct ioat *ioat)
+{
+	f->ioat = *ioat;
+	atomic_store_explicit(&f->refreshable_first, ioat->registered ? ioat->pba : UINT64_MAX,
+			      memory_order_relaxed);
+	atomic_store_explicit(&f->refreshable_last, ioat->registered ? ioat->pal : 0,
+			      memory_order_relaxed);
+}
+
 int ioat_check(const struct zpci_function *f, const struct ioat *ioat)
 {
 	const struct zpci_function_config *config = &f->config;

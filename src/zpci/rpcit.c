@@ -16,14 +16,14 @@
  */
 #define REFRESH_WAIT_US 200
 
-static struct outcome refresh(struct zpci_function *f, uint64_t start, uint64_t length)
+/* Is there something to do for [start, last]? If not, why; with the function's lock. */
+static struct outcome permitted(struct zpci_function *f, uint64_t start, uint64_t last)
 {
 	enum function_state state;
 	struct ioat ioat;
-	uint64_t last;
 
 	pthread_mutex_lock(&f->lock);
-	state = f->state;
+	state = function_state(f);
 	ioat = f->ioat;
 	pthread_mutex_unlock(&f->lock);
 	switch (state) {
@@ -39,12 +39,36 @@ static struct outcome refresh(struct zpci_function *f, uint64_t start, uint64_t 
 		function_fail(f, PEC_INVALID_ADDRESS_SPACE, start);
 		return outcome_status(STATUS_FUNCTION_IN_ERROR);
 	}
-	if (!length)
-		return outcome_cc(0);
-	last = length - 1 > UINT64_MAX - start ? UINT64_MAX : start + (length - 1);
 	if (last < ioat.pba || start > ioat.pal) {
 		function_fail(f, PEC_OUT_OF_RANGE, start);
 		return outcome_status(STATUS_FUNCTION_IN_ERROR);
+	}
+	return outcome_cc(0);
+}
+
+/*
+ * The same without a lock, for when all is well. A program that registers another
+ * range at this moment may be told that all is well or be sent the long way.
+ */
+static bool plainly_permitted(const struct zpci_function *f, uint64_t start, uint64_t last)
+{
+	enum function_state state = function_state(f);
+
+	return (state == FUNCTION_ENABLED || state == FUNCTION_BLOCKED) &&
+	       last >= atomic_load_explicit(&f->refreshable_first, memory_order_relaxed) &&
+	       start <= atomic_load_explicit(&f->refreshable_last, memory_order_relaxed);
+}
+
+static struct outcome refresh(struct zpci_function *f, unsigned index, uint64_t start,
+			      uint64_t length)
+{
+	uint64_t last = length - 1 > UINT64_MAX - start ? UINT64_MAX : start + (length - 1);
+
+	if (unlikely(!length || !plainly_permitted(f, start, last))) {
+		struct outcome outcome = permitted(f, start, length ? last : start);
+
+		if (!length || !outcome_good(outcome))
+			return outcome;
 	}
 	/*
 	 * Translations are made when they are used, so there is nothing to walk:
@@ -52,12 +76,13 @@ static struct outcome refresh(struct zpci_function *f, uint64_t start, uint64_t 
 	 */
 	if (dma_space_invalidate(f->dma, start, last - start + 1, REFRESH_WAIT_US))
 		return outcome_cc(2);
-	measurement_count(f, FMB_REFRESHES, COUNTER_LANE_SHARED);
+	measurement_count(f, FMB_REFRESHES, index);
 	return outcome_cc(0);
 }
 
 static struct outcome rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 {
+	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
 	struct outcome outcome;
 
@@ -65,11 +90,11 @@ static struct outcome rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	f = function_enter(zpci, insn_gr(zpci, vcpu, r1) >> 32);
+	f = function_use(zpci, index, insn_gr(zpci, vcpu, r1) >> 32);
 	if (!f)
 		return outcome_cc(CC_INVALID_HANDLE);
-	outcome = refresh(f, insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 + 1));
-	function_leave(f);
+	outcome = refresh(f, index, insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 + 1));
+	function_release(f, index);
 	return outcome;
 }
 
