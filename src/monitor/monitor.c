@@ -294,7 +294,8 @@ static short wanted_events(struct client *client)
 	return events;
 }
 
-static void wait_for_something(struct monitor *monitor)
+/* True when somebody wants to become a client. */
+static bool wait_for_something(struct monitor *monitor)
 {
 	struct pollfd fds[2 + MONITOR_CLIENTS_MAX] = {
 		{ .fd = monitor->listener, .events = POLLIN },
@@ -314,11 +315,10 @@ static void wait_for_something(struct monitor *monitor)
 		fds[2 + i].events = wanted_events(client);
 	}
 	if (poll(fds, ARRAY_SIZE(fds), busy ? 0 : -1) < 0)
-		return;
+		return false;
 	if (fds[1].revents && read(monitor->wake, &count, sizeof(count)) < 0)
-		return;
-	if (fds[0].revents)
-		accept_client(monitor);
+		return false;
+	return fds[0].revents;
 }
 
 static bool shall_quit(struct monitor *monitor)
@@ -369,10 +369,14 @@ static void *monitor_thread(void *argument)
 	struct monitor *monitor = argument;
 
 	while (!shall_quit(monitor)) {
-		wait_for_something(monitor);
+		bool somebody_calls = wait_for_something(monitor);
+
 		for (unsigned int i = 0; i < MONITOR_CLIENTS_MAX; i++)
 			if (monitor->clients[i] && serve(monitor->clients[i]))
 				drop_client(monitor, i);
+		/* Whose place is free now is known. */
+		if (somebody_calls)
+			accept_client(monitor);
 	}
 	say_goodbye(monitor);
 	return NULL;
