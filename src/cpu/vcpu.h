@@ -247,7 +247,8 @@ int vcpu_read(struct vcpu *, uint64_t address, unsigned int ar, void *to, size_t
 int vcpu_write(struct vcpu *, uint64_t address, unsigned int ar, const void *from, size_t length);
 /*
  * The absolute address that a guest-virtual one translates to, which may lie
- * outside guest memory (the MIO instructions). Access exceptions as above.
+ * outside guest memory (the MIO instructions); inside, an access there has no
+ * exception. Access exceptions as above.
  */
 int vcpu_translate(struct vcpu *, uint64_t address, unsigned int ar, bool write, uint64_t *absolute);
 

@@ -697,6 +697,8 @@ int vcpu_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write
 	}
 	code = PGM_NONE;
 	s = in_ar_mode(c) ? ar_space(c, c->handler_op, address, ar, access) : operand_space(c);
+	if (write && low_address_protected(c, &s, address))
+		mmu_exception(c, c->handler_op, PGM_PROTECTION, address, access, s.id, s.ar, false);
 	if (s.real)
 		t.absolute = mmu_real_to_absolute(c, address);
 	else
@@ -705,6 +707,10 @@ int vcpu_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write
 		mmu_exception(c, c->handler_op, code, address, access, s.id, s.ar, false);
 	if (write && t.write_protected)
 		mmu_exception(c, c->handler_op, PGM_PROTECTION, address, access, s.id, s.ar, true);
+	/* What lies outside of memory has no storage key. */
+	if (range_fits(t.absolute, 1, c->complex->size) &&
+	    !mmu_key_allows(c, s.key, effective_key(c, &t), address, is_private(&s), access))
+		mmu_exception(c, c->handler_op, PGM_PROTECTION, address, access, s.id, s.ar, false);
 	*absolute = t.absolute;
 	c->escape = outer;
 	return 0;
