@@ -317,7 +317,7 @@ INSN(tprot)
 	uint8_t key = (uint8_t)(ea2(c, o) >> 4) & 15, storage;
 	struct translation t = { 0 };
 	enum pgm_code code = PGM_NONE;
-	bool fetch_only = false, private_space = false;
+	bool fetch_only = false, private_space = false, low;
 	unsigned int cc = 0;
 
 	if (!(c->s.psw_mask & PSW_DAT)) {
@@ -344,12 +344,11 @@ INSN(tprot)
 	if (!range_fits(t.absolute, 1, c->complex->size))
 		pgm(c, o, PGM_ADDRESSING);
 	storage = t.acc_valid ? t.acc : c->complex->storage_keys[t.absolute >> PAGE_SHIFT];
+	low = (c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && !private_space && !(ea & ~0x11ffull);
 	if (!mmu_key_allows(c, key, storage, ea, private_space, ACCESS_READ))
 		cc = 2;
 	else if (!mmu_key_allows(c, key, storage, ea, private_space, ACCESS_WRITE) ||
-		 t.write_protected || fetch_only)
-		cc = 1;
-	else if ((c->s.cr[0] & CR0_LOW_ADDRESS_PROTECTION) && !private_space && !(ea & ~0x11ffull))
+		 t.write_protected || fetch_only || low)
 		cc = 1;
 	set_cc(c, cc);
 }
