@@ -21,6 +21,7 @@ LINE = re.compile(r"(not )?ok \d+ - (\S+) \[([LQC])\] (.*?)(?: # SKIP (.*))?$")
 PLAN = re.compile(r"1\.\.(\d+)$")
 DIFFERENCES = os.path.join(run.ROOT, "tests/guest/zpci/qemu-differences")
 DOCUMENT = os.path.join(run.ROOT, "docs/conformance.md")
+REFERENCE = os.path.join(run.ROOT, "docs/zpci.md")
 # How a program says that it wants what is not there.
 ABSENT = "not here: "
 BEGIN, END = "<!-- checks: begin -->", "<!-- checks: end -->"
@@ -59,6 +60,8 @@ class Program:
 
 PROGRAMS = [
     Program("clp"),
+    Program("identity", devices=["testdev,fid=7,addr=1.0,multifunction=on,util-string=AB", "testdev,fid=8,addr=1.1",
+                                 "testdev,fid=9,pft=9,pchid=0x123"]),
     Program("loadstore"),
     Program("nobar"),
     Program("controls", devices=["testdev,vectors=64,fid=7,relaxed-translation=off"] + TESTDEV[1:]),
@@ -183,6 +186,18 @@ def document(checks, known, peer):
         file.write(before + BEGIN + "\n\n" + "\n".join(rows) + "\n\n" + END + after)
 
 
+def unreferenced(checks):
+    """What docs/zpci.md and the checks do not say of each other."""
+    with open(REFERENCE, encoding="utf-8") as file:
+        patterns = set(re.findall(r"`([a-z0-9-]+(?:[.*][a-z0-9.*-]*)?)`",
+                                  "\n".join(line.split("|")[5] for line in file if line.count("|") == 6)))
+    patterns.add("states.*")
+    names = [check.name for check in checks]
+    return ([f"no row in docs/zpci.md names {name}" for name in names if not explain([[p, p] for p in patterns], name)] +
+            [f"docs/zpci.md names {p}, and there is no such check" for p in sorted(patterns)
+             if not fnmatch.filter(names, p)])
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__.splitlines()[0])
     parser.add_argument("--no-qemu", action="store_true", help="on zvisor alone")
@@ -232,11 +247,14 @@ def main():
         for check in checks:
             if result_of(check, peer) in ("fail", "missing") and not explain(known, check.name):
                 print(f"no explanation in tests/guest/zpci/qemu-differences: {check.name}")
+    loose = [] if args.program else unreferenced(checks)
+    for line in loose:
+        print(line)
     for machine in machines:
         c = counts[machine]
         print(f"{machine}: {c['pass']} passed, {c['fail']} failed, {c['not here']} not here, {c['missing']} missing")
     wrong = counts["zvisor"]["fail"] + sum(e["machine"] == "zvisor" for e in ends)
-    return 1 if wrong or not counts["zvisor"]["pass"] else 0
+    return 1 if wrong or loose or not counts["zvisor"]["pass"] else 0
 
 
 if __name__ == "__main__":

@@ -75,6 +75,23 @@ static void block_access(void)
 	insn_psw = 0;
 }
 
+static void write_back(void)
+{
+	static const char what[] = "with facility 153 a write-back bit is announced";
+	struct clp_header *response = (void *)(clp_block + 16);
+
+	if (!facility(153)) {
+		not_here('L', "clp.characteristics.write-back", what, "facility 153");
+		return;
+	}
+	memset(clp_block, 0, 256);
+	((struct clp_header *)clp_block)->length = 16;
+	((struct clp_header *)clp_block)->code = CLP_CHARACTERISTICS;
+	response->length = 128;
+	insn_clp_processor(2, clp_block);
+	check_value(clp_block[16 + 80] & 0x80, 0x80, 'L', "clp.characteristics.write-back", what);
+}
+
 static void processors(void)
 {
 	struct clp_header *response = (void *)(clp_block + 16);
@@ -115,6 +132,7 @@ static void processors(void)
 					"clp.characteristics.base.small",
 			    "room below 128 bytes: response 0050");
 	}
+	write_back();
 }
 
 static unsigned command_with(unsigned command, uint32_t format, uint64_t reserved)
@@ -160,6 +178,22 @@ static void headers(void)
 		check_value(command_with(commands[i].command, 0, 1), 0x70, commands[i].grade,
 			    commands[i].reserved2, "reserved bytes 8-15 not 0: response 0070");
 	}
+}
+
+static void errors_store_little(void)
+{
+	uint8_t *response = clp_block + CLP_REQUEST;
+	bool kept = true;
+
+	clp_prepare(0x00ff, 64);
+	memset(response + 4, 0xa5, 96);
+	clp_call();
+	for (unsigned i = 4; i < 100; i++)
+		kept &= response[i] == 0xa5;
+	check(kept, 'Q', "clp.error",
+	      "an error: length and response code are stored, nothing else");
+	check_value(((struct clp_header *)response)->length, 64, 'Q', "clp.error.length",
+		    "an error: the length stays what the program said");
 }
 
 /* ---- List ---- */
@@ -435,6 +469,7 @@ void guest_main(void)
 	block_lengths();
 	block_access();
 	headers();
+	errors_store_little();
 	list_errors();
 	list_contents(count);
 	list_resumed(count);

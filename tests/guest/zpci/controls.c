@@ -242,6 +242,11 @@ static void translation(void)
 		     "designation type 6: operand exception");
 	modify(f, DEREGISTER_TRANSLATION, NULL);
 	translation_fib();
+	fib.iota = 0x800 | IOTA_TYPE(4) | 3;
+	check_answer(mpcifc(REGISTER_TRANSLATION), PGM(PGM_OPERAND), 'Q', "mpcifc.ioat.frame-3",
+		     "designation of a frame of size 3: operand exception");
+	modify(f, DEREGISTER_TRANSLATION, NULL);
+	translation_fib();
 	if (f->group.flags & GROUP_RELAXED_TRANSLATION) {
 		not_here('Q', "mpcifc.ioat.off",
 			 "translation off, not announced: operand exception",

@@ -62,9 +62,9 @@ static volatile uint8_t seen[VECTORS_MAX];
 
 struct cpu {
 	unsigned address;
-	bool vector;          /* registers a vector of its own */
+	bool vector; /* registers a vector of its own */
 	uint64_t cr6;
-	uint64_t psw;         /* bits to wait with, besides those for an end */
+	uint64_t psw; /* bits to wait with, besides those for an end */
 	volatile bool ready, quit;
 	volatile uint32_t word; /* of the last interruption */
 	volatile unsigned taken, taken_directed;

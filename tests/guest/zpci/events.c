@@ -133,6 +133,8 @@ static void sic(void)
 		     "mode 1: the condition code stays as it was");
 	check_answer(insn_sic(0, 3, block), CC(2), 'L', "sic.all",
 		     "mode 0: the condition code stays as it was");
+	check_answer(insn_sic_raw(0xabcd12345eef0000ull, 0xffffffffc7ffffffull | 3ull << 27, block),
+		     CC(2), 'Q', "sic.bits", "other bits of R1 and R3 are ignored");
 	for (unsigned i = 0; i < ARRAY_SIZE(unknown); i++)
 		check_answer(insn_sic(unknown[i].mode, 3, block), PGM(PGM_OPERAND), 'Q',
 			     unknown[i].id, unknown[i].what);
@@ -264,6 +266,24 @@ static void chsc_events(void)
 	events_drop();
 }
 
+/* More events than anybody fetches. */
+static void too_many(void)
+{
+	unsigned n = 0;
+
+	function_enable(f);
+	events_drop();
+	for (unsigned i = 0; i < 1100; i++) {
+		fail_function();
+		modify(f, RESET_ERROR, NULL);
+	}
+	while (n < 2000 && event_next().content)
+		n++;
+	check_value(n, 1024, 'C', "sei.most", "of 1100 events that nobody fetched, 1024 are kept");
+	function_disable(f);
+	events_drop();
+}
+
 void guest_main(void)
 {
 	f = function_find();
@@ -271,4 +291,5 @@ void guest_main(void)
 	sic();
 	sclp_checks();
 	chsc_events();
+	too_many();
 }

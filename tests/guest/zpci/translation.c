@@ -357,6 +357,90 @@ static void enhanced(void)
 	      "region-third entry with bit 400: a frame of 2 GiB");
 }
 
+/* An entry of zeros would be another matter; a protected page can be loaded from. */
+static void absolute_page_0(void)
+{
+	*page_entry(third, target) = 0 | ENTRY_PROTECTED;
+}
+
+static void page_0(void)
+{
+	setup_with(absolute_page_0, 0);
+	dma_put(&dma, (uint8_t *)lowcore() + 0x600);
+	refresh(target, PAGE_SIZE);
+	check(dma_load(&dma, target + 0x600), 'C', "ioat.page-0",
+	      "absolute page 0 is like any other");
+	events_drop();
+}
+
+/* ---- Storage keys ---- */
+
+#define IOTA_KEY(key) ((uint64_t)(key) << 5)
+#define KEY(access, fetch) ((access) << 4 | (fetch) << 3)
+
+static void set_key(const void *frame, unsigned key)
+{
+	asm volatile("sske %0,%1" : : "d"(key), "a"(frame) : "memory");
+}
+
+static void keys(void)
+{
+	static const struct {
+		unsigned designation, frame;
+		bool load;
+		uint16_t pec;
+		char grade;
+		const char *id, *what;
+	} cases[] = {
+		{ 0, KEY(5, 1), false, 0, 'L', "ioat.key.0", "key 0: stores to each frame" },
+		{ 5, KEY(5, 1), false, 0, 'C', "ioat.key.same", "the frame's key: a store" },
+		{ 5, KEY(6, 0), false, 6, 'C', "ioat.key.store",
+		  "store, and the frame has another key: event 0006" },
+		{ 5, KEY(6, 0), true, 0, 'C', "ioat.key.load",
+		  "load, and the frame has another key: permitted" },
+		{ 5, KEY(6, 1), true, 6, 'C', "ioat.key.fetch",
+		  "load, and the frame has another key and fetch protection: event 0006" },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct event event;
+		bool good;
+
+		if (dma.kind != DMA_TESTDEV) {
+			not_here(cases[i].grade, cases[i].id, cases[i].what, "testdev");
+			continue;
+		}
+		setup_with(NULL, IOTA_KEY(cases[i].designation));
+		dma_put(&dma, page + 0x100);
+		set_key(page, cases[i].frame);
+		if (cases[i].load) {
+			good = dma_load(&dma, target + 0x100);
+		} else {
+			dma_store(&dma, target);
+			good = stored(page);
+		}
+		event = cases[i].pec ? event_wait() : event_next();
+		set_key(page, 0);
+		if (!check(good == !cases[i].pec && event.pec == cases[i].pec, cases[i].grade,
+			   cases[i].id, cases[i].what))
+			note("transferred %u, event %04x", good, event.pec);
+	}
+	if (dma.kind == DMA_TESTDEV) {
+		setup_with(NULL, IOTA_KEY(5));
+		set_key(page, KEY(5, 0));
+		dma_store(&dma, target);
+		memset(page, 0, DMA_LENGTH);
+		set_key(page, KEY(6, 0));
+		dma_store(&dma, target);
+		check(!stored(page) && event_wait().pec == 6, 'C', "ioat.key.changed",
+		      "a key that changes counts without a refresh");
+		set_key(page, 0);
+	} else {
+		not_here('C', "ioat.key.changed", "a key that changes counts without a refresh",
+			 "testdev");
+	}
+}
+
 /* ---- Recovery ---- */
 
 static void recovery(void)
@@ -492,6 +576,8 @@ void guest_main(void)
 	works();
 	fails();
 	enhanced();
+	page_0();
+	keys();
 	recovery();
 	designations();
 	function_disable(f);

@@ -200,9 +200,14 @@ struct answer insn_rpcit_odd(uint32_t fh, uint64_t start, uint64_t length)
 	return execute(do_rpcit_odd, length, start, (uint64_t)fh << 32, 4);
 }
 
+struct answer insn_sic_raw(uint64_t r1, uint64_t r3, const void *block)
+{
+	return execute(do_sic, r1, r3, (uint64_t)block, 0);
+}
+
 struct answer insn_sic(unsigned mode, unsigned isc, const void *block)
 {
-	return execute(do_sic, mode, (uint64_t)isc << 27, (uint64_t)block, 0);
+	return insn_sic_raw(mode, (uint64_t)isc << 27, block);
 }
 
 struct answer insn_pcilgi(uint64_t address, uint64_t length, uint64_t *data)

@@ -90,6 +90,8 @@ struct answer insn_rpcit(uint32_t fh, uint64_t start, uint64_t length);
 struct answer insn_rpcit_odd(uint32_t fh, uint64_t start, uint64_t length);
 /* SIC leaves the condition code: it was 2 before. */
 struct answer insn_sic(unsigned mode, unsigned isc, const void *block);
+/* With all of R1 and R3. */
+struct answer insn_sic_raw(uint64_t r1, uint64_t r3, const void *block);
 
 /* With addresses, where MIO instructions are used. */
 struct answer insn_pcilgi(uint64_t address, uint64_t length, uint64_t *data);
