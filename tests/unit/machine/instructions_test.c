@@ -153,6 +153,7 @@ static int setup(void **state)
 	f->machine.config.cpus = 3;
 	f->machine.version = machine_version_find(NULL);
 	f->machine.cpus = &f->cpus;
+	f->machine.floating.cpus = &f->cpus;
 	f->vcpu.machine = &f->machine;
 	f->vcpu.state.cpu_address = 1;
 	floating_reset(&f->machine.floating);
