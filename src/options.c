@@ -176,9 +176,8 @@ static int set_lockstep(struct parser *parser, const char *text)
 		const char *name;
 		enum cpu_execution execution;
 	} ways[] = {
-		{ "cached", CPU_EXECUTE_CACHED },
-		{ "flushed", CPU_EXECUTE_FLUSHED },
-		{ "unchained", CPU_EXECUTE_UNCHAINED },
+		{ "translated", CPU_EXECUTE_TRANSLATED }, { "cached", CPU_EXECUTE_CACHED },
+		{ "flushed", CPU_EXECUTE_FLUSHED },	  { "unchained", CPU_EXECUTE_UNCHAINED },
 		{ "uncached", CPU_EXECUTE_UNCACHED },
 	};
 	struct lockstep_config *lockstep = &parser->options->machine.lockstep;
@@ -199,7 +198,9 @@ static int set_lockstep(struct parser *parser, const char *text)
 		lockstep->file = file + 1;
 		return 0;
 	}
-	return wrong(parser, "--lockstep %s: code is executed cached, flushed, unchained or uncached",
+	return wrong(parser,
+		     "--lockstep %s: code is executed translated, cached, flushed, unchained or "
+		     "uncached",
 		     text);
 }
 
@@ -500,7 +501,7 @@ void options_print_help(void)
 	      "  --stats            at the end, print how many instructions were executed\n"
 	      "  --lockstep N[@FROM],HOW,FILE\n"
 	      "                     for tests: write a hash of the registers each N instructions;\n"
-	      "                     HOW is cached, flushed, unchained or uncached\n"
+	      "                     HOW is translated, cached, flushed, unchained or uncached\n"
 	      "\n"
 	      "On a terminal, Ctrl-a x ends the guest and Ctrl-a h shows help.\n"
 	      "\n"

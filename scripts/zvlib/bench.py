@@ -419,18 +419,17 @@ class Bench:
                 "peer_samples": len(self.peer.samples[name]) if self.peer else 0}
 
     def limits(self):
-        """What limits the interpreter, with the numbers that show it."""
+        """What limits the CPU, with the numbers that show it."""
         mixed, registers = self.zvisor.value("loop-mixed"), self.zvisor.value("loop-registers")
         if not mixed or not registers:
             return None
-        text = (f"What limits the interpreter: each guest instruction is a function that ends in an indirect"
-                f" jump to the next, and the guest's registers are in memory. That is {1e3 / registers:.2f} ns for"
-                f" one that does nothing else, {1e3 / mixed:.2f} ns in the mixed loop, where loads and stores look"
-                " their page up first")
+        text = (f"What limits the CPU: translated code keeps the guest's registers and condition code in memory,"
+                f" {1e3 / registers:.2f} ns for an instruction that does nothing else; {1e3 / mixed:.2f} ns in the"
+                " mixed loop, where loads and stores look their page up first")
         work = self.zvisor.value("work-speed")
         if work:
-            text += (f"; {1e3 / work:.2f} ns in the large code of shell and kernel, presumably because it is more"
-                     " than the host's branch prediction and caches hold")
+            text += (f"; {1e3 / work:.2f} ns in the large code of shell and kernel, where a branch out of the page"
+                     " looks its target up, and what is not translated is executed by a function")
         return text + "."
 
 

@@ -122,11 +122,12 @@ enum vcpu_exit {
 
 /* How code is executed; anything but the first is for tests, and slower. */
 enum cpu_execution {
-	CPU_EXECUTE_CACHED,
-	CPU_EXECUTE_FLUSHED,   /* decoded code and TLB are thrown away at each report */
+	CPU_EXECUTE_TRANSLATED, /* decoded once, and to host code where it can be */
+	CPU_EXECUTE_CACHED, /* decoded once */
+	CPU_EXECUTE_FLUSHED, /* decoded code and TLB are thrown away at each report */
 	/* Back to the run loop at each branch and unit of operation (deterministic mode). */
 	CPU_EXECUTE_UNCHAINED,
-	CPU_EXECUTE_UNCACHED,  /* each instruction decoded afresh (deterministic mode) */
+	CPU_EXECUTE_UNCACHED, /* each instruction decoded afresh (deterministic mode) */
 };
 
 struct cpu_complex_config {
@@ -162,6 +163,8 @@ struct cpu_complex *cpu_complex_create(const struct cpu_complex_config *);
 void cpu_complex_destroy(struct cpu_complex *);
 struct vcpu *cpu_complex_vcpu(struct cpu_complex *, unsigned int index);
 unsigned int cpu_complex_count(struct cpu_complex *);
+/* Bytes of shared memory that host code takes; the kernel counts them with the guest's. */
+size_t cpu_complex_code_memory(struct cpu_complex *);
 
 /*
  * Hand the instruction with this opcode to the machine. The opcode is that of

@@ -675,7 +675,7 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 }
 
 /* Resident memory that is not the guest's, in KiB. */
-static uint64_t own_memory(void)
+static uint64_t own_memory(const struct machine *machine)
 {
 	FILE *file = fopen("/proc/self/status", "re");
 	uint64_t sum = 0;
@@ -691,7 +691,7 @@ static uint64_t own_memory(void)
 			sum += kib;
 	}
 	fclose(file);
-	return sum;
+	return sum + cpu_complex_code_memory(machine->cpus) / KIB;
 }
 
 static void print_stats(struct machine *machine)
@@ -706,7 +706,7 @@ static void print_stats(struct machine *machine)
 	for (unsigned int i = 0; i < machine->config.cpus; i++)
 		instructions += vcpu_instructions(machine->cpu[i].vcpu);
 	log_line("stats: instructions=%" PRIu64 " seconds=%.3f mips=%.1f memory_kib=%" PRIu64,
-		 instructions, seconds, (double)instructions / 1e6 / seconds, own_memory());
+		 instructions, seconds, (double)instructions / 1e6 / seconds, own_memory(machine));
 }
 
 enum machine_status machine_run(struct machine *machine)

@@ -65,7 +65,7 @@ def start(guest, zvisor, image):
 # The first 2000 million are the kernel's decompressor; the last 30 or so are the script.
 # A CPU that decodes each instruction afresh goes only as far as there is time for.
 @pytest.mark.parametrize("how,first,millions", [
-    ("flushed", 0, None), ("unchained", 0, None),
+    ("translated", 0, None), ("flushed", 0, None), ("unchained", 0, None),
     ("uncached", 0, 30), ("uncached", 2000, 60), ("uncached", 2900, None)])
 def test_the_registers_are_the_same_however_code_is_executed(start, how, first, millions):
     first *= 1000000

@@ -9,7 +9,6 @@
 #include "base/byteorder.h"
 #include "cpu_fixture.h"
 
-#define CODE 0x2000u
 #define MODE (PSW_EA | PSW_BA)
 
 static bool nothing_io(void *opaque, struct vcpu *v, uint64_t cr6, struct cpu_io_interruption *i)
@@ -42,12 +41,18 @@ static void told(void *opaque, struct vcpu *v)
 
 int cpu_fixture_setup(void **state)
 {
+	return cpu_fixture_setup_as(state, CPU_EXECUTE_TRANSLATED);
+}
+
+int cpu_fixture_setup_as(void **state, enum cpu_execution execution)
+{
 	struct cpu_fixture *f = calloc(1, sizeof(*f));
 	struct cpu_complex_config config = {
 		.memory_size = CPU_MEMORY,
 		.vcpus = 2,
 		.model = { .facilities = { ~0ull, ~0ull } },
 		.floating = &nothing_floats,
+		.execution = execution,
 		.opaque = f,
 		.vcpu_state_changed = told,
 	};
@@ -80,10 +85,26 @@ int cpu_fixture_teardown(void **state)
 	return 0;
 }
 
+unsigned int cpu_execute_there(struct cpu_fixture *f)
+{
+	enum vcpu_exit why;
+
+	f->s->psw_mask = f->mask;
+	f->s->psw_addr = CPU_CODE;
+	vcpu_state_changed(f->vcpu);
+	vcpu_start(f->vcpu);
+	do {
+		why = vcpu_run(f->vcpu);
+		f->exits++;
+	} while (why == VCPU_EXIT_REQUEST);
+	assert_int_equal(why, VCPU_EXIT_DISABLED_WAIT);
+	f->old_psw_addr = load_be64(f->memory + LC_PGM_OLD_PSW + 8);
+	return load_be16(f->memory + LC_PGM_CODE);
+}
+
 unsigned int cpu_execute(struct cpu_fixture *f, const char *hex, unsigned int *cc)
 {
-	uint8_t *code = f->memory + CODE;
-	enum vcpu_exit why;
+	uint8_t *code = f->memory + CPU_CODE;
 	unsigned int pgm;
 
 	for (; *hex; hex += 2) {
@@ -93,19 +114,9 @@ unsigned int cpu_execute(struct cpu_fixture *f, const char *hex, unsigned int *c
 	}
 	/* Behind the instruction an operation code that does not exist: it shows the PSW. */
 	memset(code, 0, 2);
-	cpu_complex_memory_written(f->complex, CODE, 8);
-	f->s->psw_mask = f->mask;
-	f->s->psw_addr = CODE;
-	vcpu_state_changed(f->vcpu);
-	vcpu_start(f->vcpu);
-	do {
-		why = vcpu_run(f->vcpu);
-		f->exits++;
-	} while (why == VCPU_EXIT_REQUEST);
-	assert_int_equal(why, VCPU_EXIT_DISABLED_WAIT);
-	f->old_psw_addr = load_be64(f->memory + LC_PGM_OLD_PSW + 8);
+	cpu_complex_memory_written(f->complex, CPU_CODE, 8);
+	pgm = cpu_execute_there(f);
 	*cc = (unsigned int)(load_be64(f->memory + LC_PGM_OLD_PSW) >> PSW_CC_SHIFT) & 3;
-	pgm = load_be16(f->memory + LC_PGM_CODE);
 	if (pgm == PGM_OPERATION && f->old_psw_addr == (size_t)(code - f->memory) + 2)
 		return PGM_NONE;
 	return pgm;

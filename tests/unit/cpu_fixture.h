@@ -27,6 +27,8 @@ struct cpu_fixture {
 
 /* For cmocka: a fresh CPU in *state. Registers are 0, memory is 0. */
 int cpu_fixture_setup(void **state);
+/* The same with code executed in a given way. */
+int cpu_fixture_setup_as(void **state, enum cpu_execution);
 int cpu_fixture_teardown(void **state);
 
 /*
@@ -34,5 +36,11 @@ int cpu_fixture_teardown(void **state);
  * code, 0 for none; the condition code as it was then is in *cc.
  */
 unsigned int cpu_execute(struct cpu_fixture *, const char *hex, unsigned int *cc);
+
+/* Where that puts the instruction. */
+#define CPU_CODE 0x2000u
+
+/* Execute the code at CPU_CODE until it raises a program interruption; returns its code. */
+unsigned int cpu_execute_there(struct cpu_fixture *);
 
 #endif

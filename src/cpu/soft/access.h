@@ -17,6 +17,9 @@ void store_slow(struct vcpu *, const struct op *, uint64_t ea, unsigned int ar, 
 		uint64_t value);
 void store_notice(struct vcpu *, const struct op *, const struct tlb_entry *, uint64_t ea,
 		  unsigned int size);
+/* store_notice(), then the next op goes to the run loop. */
+const struct op *store_noticed(struct vcpu *, const struct op *, const struct tlb_entry *,
+			       uint64_t ea, unsigned int size);
 void require_write_slow(struct vcpu *, const struct op *, uint64_t ea, unsigned int ar,
 			unsigned int size);
 /*

@@ -46,6 +46,9 @@ int code_init(struct cpu_complex *x)
 		return -ENOMEM;
 	pthread_mutex_init(&x->code.lock, NULL);
 	syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
+	if (x->config.execution != CPU_EXECUTE_CACHED)
+		translate_init(&x->code.host);
 	return 0;
 }
 
@@ -64,6 +67,7 @@ static void free_chunks(struct code_cache *code)
 void code_destroy(struct cpu_complex *x)
 {
 	free_chunks(&x->code);
+	translate_destroy(&x->code.host);
 	free(x->code.pages);
 	pthread_mutex_destroy(&x->code.lock);
 }
@@ -103,6 +107,9 @@ static void code_flush(struct cpu_complex *x)
 		__atomic_and_fetch(&x->page_flags[i], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_RELAXED);
 	}
 	free_chunks(&x->code);
+	translate_forget(&x->code.host);
+	/* Where machine code was there will be other: no host CPU is to have fetched it before. */
+	syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
 	x->code.flushes++;
 	for (unsigned int i = 0; i < x->count; i++) {
 		mmu_flush_jumps(x->vcpus[i]);
@@ -114,7 +121,8 @@ static void code_flush(struct cpu_complex *x)
 
 bool code_full(struct cpu_complex *x)
 {
-	return __atomic_load_n(&x->code.bytes, __ATOMIC_RELAXED) >= CODE_MAX_BYTES;
+	return __atomic_load_n(&x->code.bytes, __ATOMIC_RELAXED) >= CODE_MAX_BYTES ||
+	       translate_full(&x->code.host);
 }
 
 void code_flush_full(struct vcpu *c)
@@ -283,6 +291,7 @@ const struct op *code_find(struct vcpu *c, uint64_t absolute)
 	b->bytes = bytes;
 	b->count = count;
 	memcpy(b->ops, ops, count * sizeof(struct op));
+	translate_block(&x->code.host, b->ops, count);
 	b->page_next = page->blocks;
 	page->blocks = b;
 	b->hash_next = atomic_load_explicit(&x->code.hash[hash_of(absolute)], memory_order_relaxed);

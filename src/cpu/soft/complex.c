@@ -123,6 +123,11 @@ unsigned int cpu_complex_count(struct cpu_complex *x)
 	return x->count;
 }
 
+size_t cpu_complex_code_memory(struct cpu_complex *x)
+{
+	return MAX(x->code.host.most, x->code.host.used);
+}
+
 int cpu_complex_set_handler(struct cpu_complex *x, uint16_t opcode, cpu_insn_handler *handler)
 {
 	for (unsigned int i = 0; i < insn_table_size; i++) {

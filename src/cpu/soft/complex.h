@@ -8,6 +8,7 @@
 #define ZVISOR_CPU_SOFT_COMPLEX_H
 
 #include "cpu/soft/soft.h"
+#include "cpu/soft/translate.h"
 
 /* page_flags: who wants to know of stores into the page */
 #define PAGE_HAS_CODE 1
@@ -48,6 +49,7 @@ struct code_cache {
 	struct code_page *pages; /* by page frame */
 	struct code_chunk *chunks;
 	size_t bytes;
+	struct host_code host;
 	uint64_t flushes;
 };
 

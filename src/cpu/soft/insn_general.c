@@ -265,8 +265,9 @@ static ALWAYS_INLINE_ uint64_t tlb_tag(const struct vcpu *c, uint64_t ea, unsign
 
 #define MISS_ static __attribute__((noinline, cold)) const struct op *
 
-MISS_ store_noticed(struct vcpu *c, const struct op *o, const struct tlb_entry *e, uint64_t ea,
-		    unsigned int size)
+__attribute__((noinline, cold)) const struct op *store_noticed(struct vcpu *c, const struct op *o,
+							       const struct tlb_entry *e,
+							       uint64_t ea, unsigned int size)
 {
 	store_notice(c, o, e, ea, size);
 	return o + 1;

@@ -180,6 +180,7 @@ const struct op *chain_slow(struct vcpu *c, const struct op *o)
 
 INSN_JUMP_FAST(goto_next)
 {
+	const struct op *to;
 	uint64_t address;
 
 	if (!(o->flags & OP_PAGE_END)) {
@@ -193,8 +194,10 @@ INSN_JUMP_FAST(goto_next)
 		address = (c->page + PAGE_SIZE) & c->addr_mask;
 	}
 	count_instructions(c, o);
-	o = go_to(c, address);
-	return o;
+	to = go_to(c, address);
+	if (!(o->flags & OP_PAGE_END) && to != &op_leave)
+		chain_set(o, to);
+	return to;
 }
 
 /* An op of a block that was dropped: go on at its address with fresh code. */

@@ -17,6 +17,9 @@
  * its page. Likewise the condition code is kept as the operands that it
  * would be computed from. cpu_sync() brings both into cpu_state.
  *
+ * On hosts that have a translator, the function of an op may be host code made for it
+ * and those behind it; it does what their functions would do (translate.h).
+ *
  * An exception leaves the instruction by longjmp to the run loop. So before an
  * instruction changes anything, it has made every check and every access that
  * can fail: see "Guest memory" below.
@@ -147,7 +150,7 @@ struct jump_entry {
 	uint64_t addr; /* ~0 when empty */
 	const struct op *op;
 	uint32_t asid;
-};
+} __attribute__((aligned(32)));
 
 #define EX_SLOTS 64
 

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Host code against the functions: random programs, executed by a CPU that translates
+ * and by one that does not, leave the same registers, memory and interruptions.
+ *
+ * A program is a straight run with branches forward, so it ends, most often with the
+ * operation exception behind it. It is executed a few times, because the first time
+ * no page is in the TLB and no branch knows its target, and then most of the work is
+ * done by the functions. A failure shows the seed of its program; with
+ * ZVISOR_SEED=N in the environment the test begins with that one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/byteorder.h"
+#include "base/util.h"
+#include "cpu/soft/soft.h"
+#include "cpu_fixture.h"
+
+#ifndef PROGRAMS
+#define PROGRAMS 4000
+#endif
+#define REPEATS 3
+#define MAX_INSTRUCTIONS 24
+
+#define DATA 0x10000u
+#define FAR_DATA 0x20000u
+
+/* The base registers; programs leave them alone. */
+#define FIRST_BASE 12
+#define INDEX 11
+#define LINK 10
+
+struct row {
+	uint16_t opcode;
+	uint8_t format;
+	const char *mnemonic;
+	uint8_t flags;
+};
+
+static const struct row rows[] = {
+#define INSN_ROW(opcode, format, mnemonic, facility, function, flags) \
+	{ opcode, F_##format, mnemonic, flags },
+#include "cpu/soft/insn-general.def"
+#undef INSN_ROW
+	{ 0xd2, F_SS_A, "mvc", 0 },   { 0xd5, F_SS_A, "clc", 0 },   { 0xd7, F_SS_A, "xc", 0 },
+	{ 0xeb04, F_RSY, "lmg", 0 },  { 0xeb24, F_RSY, "stmg", 0 }, { 0x90, F_RS, "stm", 0 },
+	{ 0x60, F_RX, "std", 0 },     { 0x68, F_RX, "ld", 0 },	    { 0xb3c1, F_RRE, "ldgr", 0 },
+	{ 0xb3cd, F_RRE, "lgdr", 0 },
+};
+
+static uint64_t next_random(uint64_t *seed)
+{
+	/* splitmix64 */
+	uint64_t z = (*seed += 0x9e3779b97f4a7c15ull);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static unsigned int below(uint64_t *seed, unsigned int n)
+{
+	return (unsigned int)(next_random(seed) % n);
+}
+
+static uint64_t value(uint64_t *seed)
+{
+	static const uint64_t special[] = {
+		0,
+		1,
+		~0ull,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		0x7fffffffffffffff,
+		1ull << 63,
+		0xffffffff80000000,
+	};
+
+	switch (below(seed, 4)) {
+	case 0:
+		return special[below(seed, ARRAY_SIZE(special))];
+	case 1:
+		/* Odd: nothing to branch to. */
+		return below(seed, 256) | 1;
+	default:
+		return next_random(seed);
+	}
+}
+
+static void put(uint64_t *raw, unsigned int bit, unsigned int bits, uint64_t v)
+{
+	uint64_t mask = ((1ull << bits) - 1) << (64 - bit - bits);
+
+	*raw = (*raw & ~mask) | (v << (64 - bit - bits) & mask);
+}
+
+static unsigned int some_register(uint64_t *seed)
+{
+	return below(seed, LINK);
+}
+
+/* A base register and a displacement near it; at bit `at` */
+static void put_base(uint64_t *seed, uint64_t *raw, unsigned int at)
+{
+	put(raw, at, 4, below(seed, 12) ? FIRST_BASE + below(seed, 4) : 0);
+	put(raw, at + 4, 12, below(seed, 32) * (below(seed, 3) ? 8 : 1));
+}
+
+static bool is_relative_branch(const struct row *row)
+{
+	return (row->flags & JUMP) && row->format != F_RR;
+}
+
+/* An instruction, left-aligned; the distance of a relative branch comes later. */
+static uint64_t instruction(uint64_t *seed, const struct row *row)
+{
+	uint64_t raw = next_random(seed);
+	unsigned int high = row->opcode >> 8, low = row->opcode & 0xff;
+
+	put(&raw, 0, 8, high ? high : low);
+	put(&raw, 8, 4, some_register(seed));
+	put(&raw, 12, 4, some_register(seed));
+	switch ((enum insn_format)row->format) {
+	case F_RRE:
+	case F_RRF:
+		put(&raw, 8, 8, low);
+		put(&raw, 16, 4, some_register(seed));
+		put(&raw, 24, 4, some_register(seed));
+		put(&raw, 28, 4, some_register(seed));
+		break;
+	case F_RX:
+	case F_RXY:
+		put(&raw, 12, 4, below(seed, 4) ? 0 : INDEX);
+		put_base(seed, &raw, 16);
+		break;
+	case F_RS:
+	case F_RSY: {
+		unsigned int r1 = some_register(seed);
+
+		/* Registers in sequence end before the bases. */
+		put(&raw, 8, 4, r1);
+		put(&raw, 12, 4, r1 + below(seed, LINK - r1));
+		put_base(seed, &raw, 16);
+		if (!below(seed, 2))
+			put(&raw, 16, 4, 0);
+		break;
+	}
+	case F_SI:
+	case F_SIY:
+	case F_SIL:
+	case F_S:
+		if (row->opcode > 0xff)
+			put(&raw, 8, 8, low);
+		else if (!below(seed, 2))
+			put(&raw, 8, 8, 1u << below(seed, 8));
+		put_base(seed, &raw, 16);
+		break;
+	case F_RI:
+	case F_RIL:
+	case F_RIL_U:
+		put(&raw, 12, 4, low);
+		break;
+	case F_RI_REL:
+		put(&raw, 12, 4, low);
+		break;
+	case F_RIL_REL:
+		put(&raw, 12, 4, low);
+		put(&raw, 16, 32, 3 + below(seed, 512));
+		break;
+	case F_SS_A:
+	case F_SS_B:
+	case F_SS_C:
+	case F_SS_D:
+	case F_SS_E:
+	case F_SSF:
+		if (row->format == F_SSF)
+			put(&raw, 12, 4, low);
+		put(&raw, 8, row->format == F_SS_A ? 8 : 0, below(seed, 20));
+		put_base(seed, &raw, 16);
+		put_base(seed, &raw, 32);
+		break;
+	case F_RIS:
+	case F_RRS:
+		put_base(seed, &raw, 16);
+		break;
+	default:
+		break;
+	}
+	/* The links are in a register that nobody branches to. */
+	if (row->opcode == 0x0d || row->opcode == 0xa705 || row->opcode == 0xc005)
+		put(&raw, 8, 4, LINK);
+	if (high >= 0xc0 && row->opcode > 0xff && row->format != F_RIL && row->format != F_RIL_U &&
+	    row->format != F_RIL_REL && row->format != F_SIL && row->format != F_SSF)
+		put(&raw, 40, 8, low);
+	return raw;
+}
+
+/*
+ * Branches go forward, or to an address in a register, which is nearly never one where
+ * there is code: else programs would not end.
+ */
+static const struct row *some_row(uint64_t *seed)
+{
+	for (;;) {
+		const struct row *row = &rows[below(seed, ARRAY_SIZE(rows))];
+
+		if (!(row->flags & JUMP))
+			return row;
+		switch ((enum insn_format)row->format) {
+		case F_RI_REL:
+		case F_RIL_REL:
+		case F_RIE_B:
+		case F_RIE_C:
+		case F_RIE_E:
+		case F_RSI:
+			return row;
+		case F_RR:
+			if (row->opcode == 0x07 || row->opcode == 0x0d) /* BCR, BASR */
+				return row;
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+static size_t make_program(uint64_t *seed, uint8_t *code)
+{
+	const struct row *row[MAX_INSTRUCTIONS];
+	size_t start[MAX_INSTRUCTIONS + 1] = { 0 };
+	unsigned int n = 2 + below(seed, MAX_INSTRUCTIONS - 1);
+
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t raw;
+
+		row[i] = some_row(seed);
+		raw = instruction(seed, row[i]);
+		store_be64(code + start[i], raw);
+		start[i + 1] = start[i] + insn_length((uint8_t)(raw >> 56));
+	}
+	for (unsigned int i = 0; i < n; i++) {
+		uint32_t halfwords = (uint32_t)(start[i + 1 + below(seed, n - i)] - start[i]) / 2;
+
+		if (!is_relative_branch(row[i]))
+			continue;
+		if (row[i]->format == F_RIL_REL)
+			store_be32(code + start[i] + 2, halfwords);
+		else
+			store_be16(code + start[i] + 2, (uint16_t)halfwords);
+	}
+	/* An operation code that does not exist. */
+	store_be64(code + start[n], 0);
+	return start[n] + 8;
+}
+
+/* What both CPUs begin with; code at CPU_CODE. */
+static void prepare(struct cpu_fixture *f, uint64_t seed, const uint8_t *code, size_t length)
+{
+	memset(f->s->fpr, 0, sizeof(f->s->fpr));
+	for (unsigned int r = 0; r < 16; r++) {
+		f->s->gr[r] = value(&seed);
+		f->s->fpr[r] = value(&seed);
+		f->s->ar[r] = 0;
+	}
+	f->s->gr[INDEX] = below(&seed, 64);
+	f->s->gr[12] = DATA + 0x100;
+	f->s->gr[13] = DATA + 0x100 + below(&seed, 64);
+	f->s->gr[14] = FAR_DATA + 0xff0; /* operands that cross into the next page */
+	f->s->gr[15] = CPU_CODE + 0x800; /* in the page of the code */
+	f->s->breaking_event = 0;
+	f->s->cr[0] = below(&seed, 4) ? 0x40000 : 0; /* AFP-register control */
+	f->mask = below(&seed, 8) ? PSW_EA | PSW_BA : PSW_BA;
+	f->mask |= (uint64_t)below(&seed, 4) << PSW_CC_SHIFT;
+	if (!below(&seed, 8))
+		f->mask |= PSW_PGM_FIXED;
+	for (uint32_t i = 0; i < 0x400; i++) {
+		f->memory[DATA + i] = (uint8_t)(i * 37 + seed);
+		f->memory[FAR_DATA + 0xe00 + i] = (uint8_t)(i * 11 + seed);
+	}
+	memcpy(f->memory + CPU_CODE, code, length);
+	cpu_complex_memory_written(f->complex, CPU_CODE, length);
+}
+
+static void show(uint64_t seed, const uint8_t *code, size_t length)
+{
+	char text[96];
+
+	print_message("ZVISOR_SEED=%llu\n", (unsigned long long)seed);
+	for (size_t at = 0; at + 8 < length;) {
+		uint64_t raw = load_be64(code + at);
+
+		print_message("  %04zx  %s\n", at,
+			      insn_disassemble(raw, CPU_CODE + at, text, sizeof(text)));
+		at += insn_length(code[at]);
+	}
+}
+
+static bool differ(struct cpu_fixture *a, struct cpu_fixture *b)
+{
+	return memcmp(a->s->gr, b->s->gr, sizeof(a->s->gr)) ||
+	       memcmp(a->s->fpr, b->s->fpr, sizeof(a->s->fpr)) ||
+	       memcmp(a->memory, b->memory, CPU_MEMORY) ||
+	       a->s->breaking_event != b->s->breaking_event ||
+	       vcpu_instructions(a->vcpu) != vcpu_instructions(b->vcpu);
+}
+
+static void a_program_does_the_same_translated_or_not(void **state)
+{
+	uint64_t first = getenv("ZVISOR_SEED") ? strtoull(getenv("ZVISOR_SEED"), NULL, 0) : 1;
+	void *states[2] = { NULL, NULL };
+	struct cpu_fixture *functions, *translated;
+	static uint8_t code[MAX_INSTRUCTIONS * 6 + 8];
+
+	cpu_fixture_setup_as(&states[0], CPU_EXECUTE_CACHED);
+	cpu_fixture_setup_as(&states[1], CPU_EXECUTE_TRANSLATED);
+	functions = states[0];
+	translated = states[1];
+	for (uint64_t seed = first; seed < first + PROGRAMS; seed++) {
+		uint64_t random = seed;
+		size_t length = make_program(&random, code);
+
+		for (unsigned int i = 0; i < REPEATS; i++) {
+			unsigned int expected, got;
+
+			prepare(functions, random, code, length);
+			prepare(translated, random, code, length);
+			expected = cpu_execute_there(functions);
+			got = cpu_execute_there(translated);
+			if (expected != got || differ(functions, translated))
+				show(seed, code, length);
+			assert_int_equal(got, expected);
+			for (unsigned int r = 0; r < 16; r++) {
+				assert_int_equal(translated->s->gr[r], functions->s->gr[r]);
+				assert_int_equal(translated->s->fpr[r], functions->s->fpr[r]);
+			}
+			assert_int_equal(vcpu_instructions(translated->vcpu),
+					 vcpu_instructions(functions->vcpu));
+			assert_int_equal(translated->s->breaking_event,
+					 functions->s->breaking_event);
+			assert_memory_equal(translated->memory, functions->memory, CPU_MEMORY);
+		}
+	}
+	cpu_fixture_teardown(&states[0]);
+	cpu_fixture_teardown(&states[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_program_does_the_same_translated_or_not),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
