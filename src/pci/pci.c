@@ -86,7 +86,8 @@ struct pci_function {
 	pthread_mutex_t lock;       /* config, msix, msi */
 	pthread_mutex_t reset_lock; /* one reset at a time */
 
-	uint8_t config[PCI_CONFIG_SIZE];
+	/* Read without the lock: words change as a whole. */
+	_Alignas(4) uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t initial[PCI_CONFIG_SIZE];
 	uint8_t writable[PCI_CONFIG_SIZE];
 	struct bar bars[PCI_BAR_COUNT];
@@ -111,6 +112,19 @@ struct message {
 	uint64_t address;
 	uint32_t data;
 };
+
+/* --- words of config space ------------------------------------------------- */
+
+static uint32_t config_word(const struct pci_function *f, unsigned offset)
+{
+	return le32toh(__atomic_load_n((const uint32_t *)(f->config + offset), __ATOMIC_RELAXED));
+}
+
+/* With the lock held. */
+static void set_config_word(struct pci_function *f, unsigned offset, uint32_t value)
+{
+	__atomic_store_n((uint32_t *)(f->config + offset), htole32(value), __ATOMIC_RELAXED);
+}
 
 /* --- description ------------------------------------------------------------ */
 
@@ -451,7 +465,7 @@ static void msi_deliver_pending(struct pci_function *f)
 		due = pending >> vector & 1 && f->msi_enabled && f->bus_master &&
 		      !(load_le32(cap + MSI_MASK) >> vector & 1);
 		if (due) {
-			store_le32(cap + MSI_PENDING, pending & ~(1u << vector));
+			set_config_word(f, f->msi.offset + MSI_PENDING, pending & ~(1u << vector));
 			message = msi_message(f, vector);
 		}
 		pthread_mutex_unlock(&f->lock);
@@ -474,8 +488,8 @@ void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 		if (due)
 			message = msi_message(f, vector);
 		else
-			store_le32(cap + MSI_PENDING,
-				   load_le32(cap + MSI_PENDING) | 1u << vector);
+			set_config_word(f, f->msi.offset + MSI_PENDING,
+					load_le32(cap + MSI_PENDING) | 1u << vector);
 	}
 	pthread_mutex_unlock(&f->lock);
 	if (due)
@@ -590,7 +604,8 @@ void pci_function_reset(struct pci_function *f)
 	pthread_mutex_lock(&f->reset_lock);
 	/* Silence first, so that nothing of before is heard of during the reset. */
 	pthread_mutex_lock(&f->lock);
-	memcpy(f->config, f->initial, sizeof(f->config));
+	for (unsigned offset = 0; offset < PCI_CONFIG_SIZE; offset += 4)
+		set_config_word(f, offset, load_le32(f->initial + offset));
 	if (f->msix.vectors)
 		msix_reset(&f->msix);
 	update_derived(f);
@@ -608,9 +623,7 @@ uint32_t pci_function_config_read(struct pci_function *f, unsigned offset, unsig
 
 	if (!range_fits(offset, size, PCI_CONFIG_SIZE) || size > 4)
 		return ~0u >> (size >= 4 ? 0 : 32 - 8 * size);
-	pthread_mutex_lock(&f->lock);
-	value = load_le32(f->config + (offset & ~3u)) >> 8 * (offset & 3);
-	pthread_mutex_unlock(&f->lock);
+	value = config_word(f, offset & ~3u) >> 8 * (offset & 3);
 	return size == 4 ? value : value & ((1u << 8 * size) - 1);
 }
 
@@ -619,13 +632,23 @@ static bool touches(unsigned offset, unsigned size, unsigned reg, unsigned reg_s
 	return offset < reg + reg_size && reg < offset + size;
 }
 
+/* Change the bits of a word that can be changed. With the lock held. */
+static void write_config(struct pci_function *f, unsigned offset, unsigned size, uint32_t value)
+{
+	unsigned word = offset & ~3u, shift = 8 * (offset & 3);
+	uint32_t bytes = (size == 4 ? ~0u : (1u << 8 * size) - 1) << shift;
+	uint32_t mask = load_le32(f->writable + word) & bytes;
+
+	set_config_word(f, word, (config_word(f, word) & ~mask) | (value << shift & mask));
+}
+
 void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned size,
 			       uint32_t value)
 {
 	unsigned reset_byte = f->express + EXPRESS_DEVICE_CONTROL + 1;
-	bool reset;
+	bool reset, command, msix, msi;
 
-	if (!size || size > 4 || !range_fits(offset, size, PCI_CONFIG_SIZE))
+	if (!size || size > 4 || offset & (size - 1) || !range_fits(offset, size, PCI_CONFIG_SIZE))
 		return;
 	reset = f->express && touches(offset, size, reset_byte, 1) &&
 		value >> 8 * (reset_byte - offset) & (EXPRESS_RESET >> 8);
@@ -633,22 +656,18 @@ void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned
 		pci_function_reset(f);
 		return;
 	}
+	command = touches(offset, size, PCI_COMMAND, 2);
+	msix = f->msix.vectors && touches(offset, size, f->msix.offset + MSIX_CONTROL, 2);
+	msi = f->msi.vectors && touches(offset, size, f->msi.offset, MSI_LENGTH);
 	pthread_mutex_lock(&f->lock);
-	for (unsigned i = 0; i < size; i++) {
-		uint8_t mask = f->writable[offset + i];
-
-		f->config[offset + i] = (f->config[offset + i] & ~mask) | (value >> 8 * i & mask);
-	}
-	update_derived(f);
+	write_config(f, offset, size, value);
+	if (command || msix || msi)
+		update_derived(f);
 	pthread_mutex_unlock(&f->lock);
 
-	if (f->msix.vectors && f->msix_enabled &&
-	    (touches(offset, size, f->msix.offset + MSIX_CONTROL, 2) ||
-	     touches(offset, size, PCI_COMMAND, 2)))
+	if (f->msix_enabled && (command || msix))
 		msix_deliver_pending(f, 0, f->msix.vectors - 1);
-	if (f->msi.vectors && f->msi_enabled &&
-	    (touches(offset, size, f->msi.offset, MSI_LENGTH) ||
-	     touches(offset, size, PCI_COMMAND, 2)))
+	if (f->msi_enabled && (command || msi))
 		msi_deliver_pending(f);
 }
 
