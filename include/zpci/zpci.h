@@ -127,8 +127,8 @@ struct zpci_machine_ops {
 				  enum zpci_interruption_mode mode);
 	/*
 	 * An event can be fetched with zpci_next_event(): the channel subsystem
-	 * makes a channel report (a machine check) of it. Called when the first
-	 * one is queued.
+	 * makes a channel report (a machine check) of it. Called when one is
+	 * queued, but not again before one has been fetched.
 	 */
 	void (*event_pending)(void *opaque);
 	/*
@@ -355,6 +355,7 @@ uint16_t zpci_sclp_deconfigure(struct zpci *zpci, uint32_t fid);
  */
 struct zpci_event {
 	uint8_t content_code; /* 1 error, 2 availability */
+	bool lost; /* since the one before, some did not find room */
 	uint8_t ccdf[ZPCI_CCDF_SIZE];
 };
 

@@ -264,6 +264,7 @@ static int handle_stcrw(void *opaque, struct vcpu *v, const struct cpu_insn *ins
 #define NOTIFICATION_PCI BIT64(2)
 #define EVENT_RESPONSE 8           /* offset of the area that the type has */
 #define EVENT_FLAG_MORE 0x80
+#define EVENT_FLAG_LOST 0x40
 #define EVENT_CONTENT 3            /* offset of the content code in that area */
 #define EVENT_DATA 56              /* and of what depends on it */
 #define EVENT_RESPONSE_SIZE 4080
@@ -330,6 +331,8 @@ static uint16_t chsc_store_event(struct machine *machine, struct chsc *chsc)
 	chsc->response[EVENT_RESPONSE - 1] = 2; /* notification type */
 	if (event.more)
 		area[0] |= EVENT_FLAG_MORE;
+	if (event.lost)
+		area[0] |= EVENT_FLAG_LOST;
 	area[EVENT_CONTENT] = event.content_code;
 	memcpy(area + EVENT_DATA, event.data, MIN(event.length, CSS_EVENT_MAX));
 	chsc->response_length = EVENT_RESPONSE_SIZE;

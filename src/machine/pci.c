@@ -268,6 +268,7 @@ bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *e
 	event->length = sizeof(next.ccdf);
 	memcpy(event->data, next.ccdf, sizeof(next.ccdf));
 	event->more = zpci_has_event(zpci);
+	event->lost = next.lost;
 	return true;
 }
 

@@ -20,6 +20,7 @@ struct machine_pci_event {
 	uint8_t data[CSS_EVENT_MAX];
 	unsigned int length;
 	bool more; /* another one waits */
+	bool lost; /* some before it did not find room */
 };
 
 /*

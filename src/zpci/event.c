@@ -6,7 +6,7 @@
  * availability event that a function came, went, or is wanted back. They queue
  * here until CHSC store event information fetches them. The queue is bounded: a
  * guest that lets a function fail over and over without fetching loses the
- * newest events, never memory of the host.
+ * newest events, and is told so, never memory of the host.
  *
  * Source: struct zpci_ccdf_err and zpci_ccdf_avail in Linux,
  * arch/s390/pci/pci_event.c.
@@ -35,7 +35,7 @@ static_assert(sizeof(struct ccdf) == ZPCI_CCDF_SIZE, "layout of a CCDF");
 static void queue(struct zpci *zpci, uint8_t content_code, const struct ccdf *ccdf)
 {
 	struct event_queue *events = &zpci->events;
-	bool first = false;
+	bool announce = false;
 
 	pthread_mutex_lock(&events->lock);
 	if (events->count < EVENTS_MAX) {
@@ -44,10 +44,14 @@ static void queue(struct zpci *zpci, uint8_t content_code, const struct ccdf *cc
 
 		event->content_code = content_code;
 		memcpy(event->ccdf, ccdf, sizeof(*ccdf));
-		first = events->count++ == 0;
+		events->count++;
+		announce = !events->announced;
+		events->announced = true;
+	} else {
+		events->lost = true;
 	}
 	pthread_mutex_unlock(&events->lock);
-	if (first && zpci->config.machine->event_pending)
+	if (announce && zpci->config.machine->event_pending)
 		zpci->config.machine->event_pending(zpci->config.opaque);
 }
 
@@ -88,6 +92,10 @@ bool zpci_next_event(struct zpci *zpci, struct zpci_event *event)
 		*event = events->ring[events->first];
 		events->first = (events->first + 1) % EVENTS_MAX;
 		events->count--;
+		event->lost = events->lost;
+		events->lost = false;
+		/* Who fetches no more than this one is told of the next. */
+		events->announced = false;
 	}
 	pthread_mutex_unlock(&events->lock);
 	return found;
@@ -107,5 +115,7 @@ void event_drop_all(struct zpci *zpci)
 {
 	pthread_mutex_lock(&zpci->events.lock);
 	zpci->events.count = 0;
+	zpci->events.announced = false;
+	zpci->events.lost = false;
 	pthread_mutex_unlock(&zpci->events.lock);
 }

@@ -197,6 +197,8 @@ struct zpci_function {
 struct event_queue {
 	pthread_mutex_t lock;
 	unsigned first, count;
+	bool announced; /* and none was fetched since */
+	bool lost;
 	struct zpci_event ring[EVENTS_MAX];
 };
 

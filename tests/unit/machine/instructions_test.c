@@ -400,6 +400,12 @@ static void chsc_stores_a_pci_event(void **state)
 	assert_int_equal(block(f)[16 + 8], 0x80);
 	assert_int_equal(block(f)[16 + 8 + 3], 2);
 	assert_int_equal(load_be16(block(f) + 16 + 8 + 56), 0xcafe);
+	f->has_event = true;
+	f->event.more = false;
+	f->event.lost = true;
+	store_be64(block(f) + 8, BIT64(2));
+	assert_int_equal(chsc(f, 0x000e, 16), 0x0001);
+	assert_int_equal(block(f)[16 + 8], 0x40);
 	/* One who does not ask for PCI events leaves them where they are. */
 	memset(block(f), 0, 4096);
 	store_be64(block(f) + 8, BIT64(0));

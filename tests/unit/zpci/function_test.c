@@ -173,6 +173,65 @@ static void registration_checks_where_the_indicators_are(void **state)
 	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
 }
 
+/* --- events --------------------------------------------------------------------------------- */
+
+/* A refresh without translation fails, each time that the function is back. */
+static void make_event(struct guest *g)
+{
+	guest_rpcit(g, SDMA, 4096);
+	assert_int_equal(g->cc, 1);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->cc, 0);
+}
+
+static void event_is_announced_when_one_was_fetched_since_the_last(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+
+	guest_enable(g);
+	for (int i = 0; i < 3; i++)
+		make_event(g);
+	assert_int_equal(g->event_calls, 1);
+	/* There are more, but maybe nobody looks. */
+	assert_true(zpci_next_event(g->zpci, &event));
+	make_event(g);
+	make_event(g);
+	assert_int_equal(g->event_calls, 2);
+	while (zpci_next_event(g->zpci, &event))
+		;
+	make_event(g);
+	assert_int_equal(g->event_calls, 3);
+	zpci_reset(g->zpci);
+	g->fh &= ~FH_ENABLED;
+	guest_enable(g);
+	make_event(g);
+	assert_int_equal(g->event_calls, 1); /* guest_enable() forgets */
+}
+
+static void events_that_find_no_room_are_told_of(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+	unsigned lost = 0, count = 0;
+
+	guest_enable(g);
+	for (unsigned i = 0; i < EVENTS_MAX; i++)
+		make_event(g);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_false(event.lost);
+	make_event(g);
+	make_event(g); /* no room */
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_true(event.lost);
+	while (zpci_next_event(g->zpci, &event)) {
+		lost += event.lost;
+		count++;
+	}
+	assert_int_equal(lost, 0);
+	assert_int_equal(count, EVENTS_MAX - 1);
+}
+
 /* --- errors and recovery ------------------------------------------------------------------ */
 
 static void failed_transfer_puts_the_function_into_error(void **state)
@@ -667,6 +726,8 @@ int main(void)
 		TEST(store_checks_space_alignment_handle_and_access),
 		TEST(interruptions_register_once_and_deregister_once),
 		TEST(registration_checks_where_the_indicators_are),
+		TEST(event_is_announced_when_one_was_fetched_since_the_last),
+		TEST(events_that_find_no_room_are_told_of),
 		TEST(failed_transfer_puts_the_function_into_error),
 		TEST(store_to_a_protected_page_is_an_error),
 		TEST(page_outside_memory_is_an_error),
