@@ -364,7 +364,7 @@ INSN_JUMP(exrl)
 
 /* ---- Instructions that the machine executes ---- */
 
-INSN_LAST(machine)
+static ALWAYS_INLINE_ void execute_by_machine(struct vcpu *c, const struct op *o)
 {
 	const struct insn *insn = &insn_table[o->insn];
 	cpu_insn_handler *handler = c->complex->handlers[o->insn];
@@ -396,6 +396,17 @@ INSN_LAST(machine)
 	c->handler_op = NULL;
 	if (error)
 		pgm(c, o, c->pgm_code ? (enum pgm_code)c->pgm_code : PGM_OPERATION);
+}
+
+INSN_LAST(machine)
+{
+	execute_by_machine(c, o);
+}
+
+/* The same for those that change nothing that the CPU executes by: the block goes on. */
+INSN(machine_access)
+{
+	execute_by_machine(c, o);
 }
 
 void vcpu_set_cc(struct vcpu *c, unsigned int cc)
