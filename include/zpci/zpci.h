@@ -192,6 +192,32 @@ void zpci_destroy(struct zpci *zpci);
 
 /* --- functions ------------------------------------------------------------- */
 
+/*
+ * How the bus of a passed-through function is mapped in a host's IOMMU. All are called
+ * from threads of vCPUs and of whoever plugs and unplugs, map and unmap one at a time.
+ * Addresses and lengths are multiples of 4 KiB.
+ */
+struct zpci_mapping_ops {
+	/*
+	 * Make DMA to [iova, iova + length), of which nothing is mapped, go to
+	 * guest-absolute addresses from `absolute` on, which are in memory. 0; -ENOSPC,
+	 * nothing more can be mapped; or another negative errno. Nothing has
+	 * happened then, and the guest sees that resources are lacking.
+	 */
+	int (*map)(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, bool writable);
+	/*
+	 * Take away what is mapped in the range: part of what was mapped at once, or
+	 * several such ranges with holes. When it returns, no DMA uses it any more.
+	 */
+	void (*unmap)(void *opaque, uint64_t iova, uint64_t length);
+	/*
+	 * Let DMA through, or keep it back whatever is mapped: the function is in
+	 * error, or its tables are being changed. May be called again with the same
+	 * value, with a lock of the function held: it must be quick.
+	 */
+	void (*gate)(void *opaque, bool open);
+};
+
 #define ZPCI_FUNCTIONS_MAX 4096
 #define ZPCI_UTIL_STRING_SIZE 64
 
@@ -221,6 +247,14 @@ struct zpci_function_config {
 	uint16_t update_interval; /* of the measurement block, milliseconds */
 	/* RPCIT is needed also after an invalid entry was made valid. */
 	bool refresh;
+	/*
+	 * Translations are made in a host beforehand: how, and how many ranges of
+	 * them there can be (0: 65536). RPCIT is then always needed. NULL: they are
+	 * made when an address is used.
+	 */
+	const struct zpci_mapping_ops *mapping; /* kept */
+	void *mapping_opaque;
+	uint32_t mappings_max;
 	/* The guest may register translation off, and gets all memory at sdma. */
 	bool relaxed_translation;
 	/* PCISTB of any length and alignment within 4096 bytes (ISM). */

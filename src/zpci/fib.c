@@ -160,8 +160,17 @@ static struct outcome deregister_interruptions(struct zpci_function *f, bool dir
 static struct outcome change_translation(struct zpci_function *f, const struct ioat *ioat)
 {
 	dma_space_close(f->dma);
+	mapping_gate(f, false);
 	if (dma_space_drain(f->dma, DRAIN_WAIT_US))
 		return outcome_cc(2);
+	if (f->mapping && ioat->registered) {
+		struct outcome outcome = mapping_register(f, ioat);
+
+		if (!outcome_good(outcome))
+			return outcome;
+	} else {
+		mapping_clear(f);
+	}
 	pthread_mutex_lock(&f->lock);
 	ioat_set(f, ioat);
 	function_update_dma(f);
@@ -201,6 +210,13 @@ static struct outcome change_state(struct zpci_function *f, enum operation opera
 {
 	struct outcome outcome = outcome_cc(0);
 
+	/* While it was in error no refresh was possible. */
+	if (f->mapping && f->ioat.registered && operation == OPERATION_RESET_ERROR &&
+	    (f->state == FUNCTION_ERROR || f->state == FUNCTION_BLOCKED)) {
+		outcome = mapping_register(f, &f->ioat);
+		if (!outcome_good(outcome))
+			return outcome;
+	}
 	pthread_mutex_lock(&f->lock);
 	if (f->state == FUNCTION_ERROR && operation == OPERATION_RESET_BLOCK)
 		f->state = FUNCTION_BLOCKED;

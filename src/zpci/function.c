@@ -234,7 +234,7 @@ static int find_group(struct zpci *zpci, const struct zpci_function_config *conf
 		.interrupts = config->interrupts,
 		.store_block_max = config->store_block_max,
 		.update_interval = config->update_interval,
-		.refresh = config->refresh,
+		.refresh = config->refresh || config->mapping,
 		.relaxed_translation = config->relaxed_translation,
 		.used = true,
 	};
@@ -322,6 +322,9 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 	if (!f->dma)
 		return -ENOMEM;
 	f->config = *config;
+	error = mapping_create(f);
+	if (error)
+		goto free_dma;
 	f->pfgid = group;
 	f->pci = pci;
 	f->unplug_requested = false;
@@ -330,10 +333,8 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 	error = pci_function_attach(pci, f->dma, &interrupt_msi_ops, f);
 	if (error) {
 		*what = "the device is in use";
-		dma_space_free(f->dma);
-		f->dma = NULL;
 		f->pci = NULL;
-		return error;
+		goto destroy_mapping;
 	}
 	f->state = config->standby ? FUNCTION_STANDBY : FUNCTION_DISABLED;
 	fh = next_handle(zpci, f->index);
@@ -343,6 +344,12 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 		event_availability(f, config->standby ? PEC_RESERVED_TO_STANDBY :
 						      PEC_TO_CONFIGURED, fh);
 	return 0;
+destroy_mapping:
+	mapping_destroy(f);
+free_dma:
+	dma_space_free(f->dma);
+	f->dma = NULL;
+	return error;
 }
 
 int zpci_plug(struct zpci *zpci, struct pci_function *pci,
@@ -427,6 +434,7 @@ int zpci_unplug(struct zpci *zpci, uint32_t fid)
 	event_availability(f, configured ? PEC_CONFIGURED_TO_STANDBY : PEC_STANDBY_TO_RESERVED, fh);
 	/* The slot is free once `pci` is NULL, which the lock makes others see. */
 	pthread_mutex_lock(&zpci->slots_lock);
+	mapping_destroy(f);
 	dma_space_free(f->dma);
 	f->dma = NULL;
 	f->pci = NULL;
@@ -462,6 +470,7 @@ void function_update_dma(struct zpci_function *f)
 		dma_space_open(f->dma);
 	else
 		dma_space_close(f->dma);
+	mapping_gate(f, f->state == FUNCTION_ENABLED && f->ioat.registered);
 }
 
 void function_enable(struct zpci_function *f)
@@ -486,6 +495,7 @@ void function_disable(struct zpci_function *f)
 
 	pci_function_reset(f->pci);
 	dma_space_drain(f->dma, UINT64_MAX);
+	mapping_clear(f);
 
 	pthread_mutex_lock(&f->lock);
 	ioat_set(f, &(struct ioat){ 0 });

@@ -181,6 +181,7 @@ struct zpci_function {
 	pthread_mutex_t lock;
 	_Atomic uint32_t fh;   /* the valid handle; 0: none */
 	_Atomic uint8_t state; /* enum function_state; changes with `lock` held */
+	struct function_mapping *mapping; /* NULL: translates when it is used */
 	struct ioat ioat;      /* ioat_set(), with both locks held and DMA closed */
 	/* The same range for RPCIT, which takes no lock of ours; empty: nothing registered. */
 	_Atomic uint64_t refreshable_first, refreshable_last;
@@ -392,6 +393,9 @@ extern const struct dma_space_ops ioat_dma_ops;
 /* What can be said of a designation; 0 or a negative errno. */
 int ioat_check(const struct zpci_function *f, const struct ioat *ioat);
 void ioat_set(struct zpci_function *f, const struct ioat *ioat);
+bool ioat_equal(const struct ioat *a, const struct ioat *b);
+/* Are there tables, or is it the direct mapping? */
+bool ioat_translates(const struct ioat *ioat);
 /* A PCI event code, or 0 with the answer. */
 int ioat_walk(const struct dma_memory *memory, uint64_t iota, uint64_t iova,
 	      struct dma_translation *translation);
@@ -432,6 +436,21 @@ int ioat_cursor_next(struct ioat_cursor *cursor, struct ioat_run *run);
 
 /* How designation types are announced in CLP query function group. */
 uint8_t ioat_designation_mask(void);
+
+/*
+ * Functions with a mapping in a host; see mapping.c. 0 or -ENOMEM; without a backend
+ * there is nothing to create, destroy, clear, or gate. The others ask for `control`.
+ */
+int mapping_create(struct zpci_function *f);
+void mapping_destroy(struct zpci_function *f);
+/* Let DMA through or not. */
+void mapping_gate(struct zpci_function *f, bool open);
+/* Nothing is mapped any more. */
+void mapping_clear(struct zpci_function *f);
+/* Map what `ioat` says, which is not in effect yet; and what f->ioat says of a range. */
+struct outcome mapping_register(struct zpci_function *f, const struct ioat *ioat);
+struct outcome mapping_refresh(struct zpci_function *f, void *vcpu, unsigned index, uint64_t first,
+			       uint64_t last);
 
 extern const struct pci_msi_ops interrupt_msi_ops;
 /* The indicators of a floating route lie in memory. */

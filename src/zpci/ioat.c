@@ -418,6 +418,17 @@ void ioat_set(struct zpci_function *f, const struct ioat *ioat)
 			      memory_order_relaxed);
 }
 
+bool ioat_equal(const struct ioat *a, const struct ioat *b)
+{
+	return a->registered == b->registered && a->pba == b->pba && a->pal == b->pal &&
+	       a->iota == b->iota;
+}
+
+bool ioat_translates(const struct ioat *ioat)
+{
+	return ioat->iota & IOTA_TRANSLATE;
+}
+
 int ioat_check(const struct zpci_function *f, const struct ioat *ioat)
 {
 	const struct zpci_function_config *config = &f->config;
@@ -429,6 +440,9 @@ int ioat_check(const struct zpci_function *f, const struct ioat *ioat)
 		return config->relaxed_translation &&
 		       config->edma - config->sdma >= f->zpci->memory.size - 1 ? 0 : -EINVAL;
 	}
+	/* A host's IOMMU knows no storage keys. */
+	if (f->mapping && IOTA_KEY(ioat->iota))
+		return -EINVAL;
 	switch (IOTA_TYPE(ioat->iota)) {
 	case DT_SEGMENT_TABLE:
 	case DT_REGION_THIRD_TABLE:

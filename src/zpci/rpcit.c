@@ -59,8 +59,25 @@ static bool plainly_permitted(const struct zpci_function *f, uint64_t start, uin
 	       start <= atomic_load_explicit(&f->refreshable_last, memory_order_relaxed);
 }
 
-static struct outcome refresh(struct zpci_function *f, unsigned index, uint64_t start,
-			      uint64_t length)
+/*
+ * For a function with a mapping in a host. Whatever changes the registration, or takes
+ * the function away, has to wait, and may have been faster.
+ */
+static struct outcome refresh_mapping(struct zpci_function *f, void *vcpu, unsigned index,
+				      uint32_t fh, uint64_t start, uint64_t last)
+{
+	struct outcome outcome;
+
+	pthread_mutex_lock(&f->control);
+	outcome = f->fh == fh ? permitted(f, start, last) : outcome_cc(CC_INVALID_HANDLE);
+	if (outcome_good(outcome))
+		outcome = mapping_refresh(f, vcpu, index, start, last);
+	pthread_mutex_unlock(&f->control);
+	return outcome;
+}
+
+static struct outcome refresh(struct zpci_function *f, void *vcpu, unsigned index, uint32_t fh,
+			      uint64_t start, uint64_t length)
 {
 	uint64_t last = length - 1 > UINT64_MAX - start ? UINT64_MAX : start + (length - 1);
 
@@ -71,17 +88,24 @@ static struct outcome refresh(struct zpci_function *f, unsigned index, uint64_t 
 			return outcome;
 	}
 	/*
-	 * Translations are made when they are used, so there is nothing to walk:
+	 * Where translations are made when they are used there is nothing to walk:
 	 * it is enough to forget, and to wait for who still uses what was.
 	 */
 	if (dma_space_invalidate(f->dma, start, last - start + 1, REFRESH_WAIT_US))
 		return outcome_cc(2);
+	if (f->mapping) {
+		struct outcome outcome = refresh_mapping(f, vcpu, index, fh, start, last);
+
+		if (!outcome_good(outcome))
+			return outcome;
+	}
 	measurement_count(f, FMB_REFRESHES, index);
 	return outcome_cc(0);
 }
 
 static struct outcome rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 {
+	uint32_t fh = insn_gr(zpci, vcpu, r1) >> 32;
 	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
 	struct outcome outcome;
@@ -90,10 +114,10 @@ static struct outcome rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	f = function_use(zpci, index, insn_gr(zpci, vcpu, r1) >> 32);
+	f = function_use(zpci, index, fh);
 	if (!f)
 		return outcome_cc(CC_INVALID_HANDLE);
-	outcome = refresh(f, index, insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 + 1));
+	outcome = refresh(f, vcpu, index, fh, insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 + 1));
 	function_release(f, index);
 	return outcome;
 }

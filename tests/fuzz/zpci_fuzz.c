@@ -11,6 +11,7 @@
  *
  *	zpci_fuzz [-max_total_time=SECONDS] [CORPUS]
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ struct fuzz {
 	struct device devices[FUNCTIONS];
 	struct vcpu vcpus[VCPUS];
 	uint64_t now_ms;
+	bool mapped; /* the first function is, in a host */
 };
 
 static struct fuzz fuzz;
@@ -201,6 +203,40 @@ static void make_device(struct device *d, unsigned number)
 	      "no device");
 }
 
+/* A host's IOMMU for the first function, in small. */
+#define HOST_PAGES 4096u
+static uint8_t host_pages[HOST_PAGES];
+
+static int host_map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
+{
+	check(length && !((iova | absolute | length) % PAGE_SIZE), "a range of no pages");
+	check(range_fits(absolute, length, MEMORY_SIZE), "a mapping outside memory");
+	if (iova < SDMA || !range_fits(iova - SDMA, length, HOST_PAGES * PAGE_SIZE))
+		return -ENOSPC;
+	for (uint64_t page = (iova - SDMA) / PAGE_SIZE; length; page++, length -= PAGE_SIZE) {
+		check(!host_pages[page], "a page mapped twice");
+		host_pages[page] = 1;
+	}
+	return 0;
+}
+
+static void host_unmap(void *opaque, uint64_t iova, uint64_t length)
+{
+	check(length && iova >= SDMA && range_fits(iova - SDMA, length, HOST_PAGES * PAGE_SIZE),
+	      "a range that was never mapped");
+	memset(host_pages + (iova - SDMA) / PAGE_SIZE, 0, length / PAGE_SIZE);
+}
+
+static void host_gate(void *opaque, bool open)
+{
+}
+
+static const struct zpci_mapping_ops mapping_ops = {
+	.map = host_map,
+	.unmap = host_unmap,
+	.gate = host_gate,
+};
+
 static void plug(struct fuzz *f, unsigned number, bool announce)
 {
 	struct zpci_function_config config = zpci_function_defaults(number);
@@ -212,6 +248,10 @@ static void plug(struct fuzz *f, unsigned number, bool announce)
 	config.interrupts = number & 1 ? 2048 : 128;
 	config.store_block_max = number & 1 ? 4096 : 128;
 	config.standby = announce;
+	if (f->mapped && !number) {
+		config.mapping = &mapping_ops;
+		config.mappings_max = 20;
+	}
 	(void)zpci_plug(f->zpci, f->devices[number].function, &config, announce, NULL, 0);
 }
 
@@ -716,6 +756,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	features = (uint8_t)take(&in, 1);
 	config.directed_interruptions = features & 1;
 	config.mio = features & 2;
+	f->mapped = features & 4;
 	f->now_ms = 0;
 	f->zpci = zpci_create(&config);
 	check(f->zpci, "no memory");
@@ -729,6 +770,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; in.size && i < OPERATIONS_MAX; i++)
 		operation(f, &in);
 	zpci_destroy(f->zpci);
+	for (unsigned i = 0; i < HOST_PAGES; i++)
+		check(!host_pages[i], "a page is mapped for a function that is gone");
 	for (unsigned i = 0; i < FUNCTIONS; i++)
 		pci_function_free(f->devices[i].function);
 	return 0;

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/* What is mapped in a host: the runs of a mapping, and libzpci's use of it. */
+#include "guest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dma/mapping.h"
+
+/* --- a host's IOMMU: where each page leads to ---------------------------------------- */
+
+#define HOST_PAGES 4096u
+#define NOTHING UINT64_MAX
+#define READ_ONLY 1ull
+
+struct host {
+	uint64_t base;               /* address of the first page */
+	uint64_t pages[HOST_PAGES];  /* with READ_ONLY */
+	unsigned maps, unmaps, mapped, mapped_max;
+	bool open;
+};
+
+static int host_map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
+{
+	struct host *h = opaque;
+
+	assert_true(length && !(iova % 4096) && !(absolute % 4096) && !(length % 4096));
+	if (h->mapped_max && h->mapped + length / 4096 > h->mapped_max)
+		return -ENOSPC;
+	h->maps++;
+	for (; length; length -= 4096, iova += 4096, absolute += 4096) {
+		uint64_t page = (iova - h->base) / 4096;
+
+		assert_true(page < HOST_PAGES);
+		assert_true(h->pages[page] == NOTHING);
+		h->pages[page] = absolute | (writable ? 0 : READ_ONLY);
+		h->mapped++;
+	}
+	return 0;
+}
+
+static void host_unmap(void *opaque, uint64_t iova, uint64_t length)
+{
+	struct host *h = opaque;
+	uint64_t first = (iova - h->base) / 4096, last = (iova + length - 1 - h->base) / 4096;
+
+	assert_true(length && !(iova % 4096) && !(length % 4096) && last < HOST_PAGES);
+	/* Nothing is asked for in vain at the ends. */
+	assert_true(h->pages[first] != NOTHING && h->pages[last] != NOTHING);
+	h->unmaps++;
+	for (uint64_t page = first; page <= last; page++) {
+		h->mapped -= h->pages[page] != NOTHING;
+		h->pages[page] = NOTHING;
+	}
+}
+
+static void host_gate(void *opaque, bool open)
+{
+	((struct host *)opaque)->open = open;
+}
+
+static void host_init(struct host *h, uint64_t base)
+{
+	memset(h, 0, sizeof(*h));
+	h->base = base;
+	for (unsigned i = 0; i < HOST_PAGES; i++)
+		h->pages[i] = NOTHING;
+}
+
+/* --- runs --------------------------------------------------------------------------------- */
+
+static const struct dma_mapping_ops host_ops = { .map = host_map, .unmap = host_unmap };
+
+static struct host host;
+
+static struct dma_mapping *new_mapping(unsigned runs)
+{
+	struct dma_mapping *m;
+
+	host_init(&host, 0);
+	m = dma_mapping_new(&host_ops, &host, runs);
+	assert_non_null(m);
+	return m;
+}
+
+static uint64_t at(unsigned page)
+{
+	return (uint64_t)page * 4096;
+}
+
+static void runs_that_continue_each_other_are_one(void **state)
+{
+	struct dma_mapping *m = new_mapping(8);
+
+	assert_int_equal(dma_mapping_make(m, at(10), at(12) - 1, at(100), true), 0);
+	assert_int_equal(dma_mapping_make(m, at(14), at(16) - 1, at(104), true), 0);
+	assert_int_equal(dma_mapping_count(m), 2);
+	assert_int_equal(dma_mapping_make(m, at(12), at(14) - 1, at(102), true), 0);
+	assert_int_equal(dma_mapping_count(m), 1);
+	assert_int_equal(dma_mapping_make(m, at(16), at(17) - 1, at(106), false), 0);
+	assert_int_equal(dma_mapping_make(m, at(9), at(10) - 1, at(98), true), 0);
+	assert_int_equal(dma_mapping_count(m), 3);
+	dma_mapping_free(m);
+	assert_int_equal(host.mapped, 0);
+}
+
+static void what_is_right_already_is_not_touched(void **state)
+{
+	struct dma_mapping *m = new_mapping(8);
+
+	dma_mapping_make(m, at(10), at(20) - 1, at(100), true);
+	host.maps = 0;
+	assert_int_equal(dma_mapping_make(m, at(10), at(20) - 1, at(100), true), 0);
+	assert_int_equal(dma_mapping_take_away(m, at(20), at(400)), 0);
+	assert_int_equal(host.maps + host.unmaps, 0);
+	/* More on both sides of it. */
+	assert_int_equal(dma_mapping_make(m, at(8), at(22) - 1, at(98), true), 0);
+	assert_int_equal(host.maps, 2);
+	assert_int_equal(host.unmaps, 0);
+	/* Of another kind in the middle. */
+	assert_int_equal(dma_mapping_make(m, at(12), at(14) - 1, at(102), false), 0);
+	assert_int_equal(host.unmaps, 1);
+	assert_int_equal(host.maps, 3);
+	assert_int_equal(host.pages[13], at(103) | READ_ONLY);
+	assert_int_equal(host.pages[14], at(104));
+	dma_mapping_free(m);
+}
+
+static void neighbours_are_taken_away_at_once(void **state)
+{
+	struct dma_mapping *m = new_mapping(64);
+
+	for (unsigned i = 0; i < 50; i++)
+		dma_mapping_make(m, at(3 * i), at(3 * i + 1) - 1, at(500), true);
+	assert_int_equal(dma_mapping_count(m), 50);
+	assert_int_equal(dma_mapping_take_away(m, 0, UINT64_MAX), 0);
+	assert_int_equal(host.unmaps, 1);
+	assert_int_equal(dma_mapping_count(m), 0);
+	dma_mapping_free(m);
+}
+
+static void lack_of_room_is_told_and_nothing_wrong_is_mapped(void **state)
+{
+	struct dma_mapping *m = new_mapping(2);
+
+	assert_int_equal(dma_mapping_make(m, at(0), at(9) - 1, at(100), true), 0);
+	assert_int_equal(dma_mapping_make(m, at(20), at(29) - 1, at(100), true), 0);
+	assert_int_equal(dma_mapping_make(m, at(40), at(41) - 1, at(100), true), -ENOSPC);
+	/* In the middle of a run: what cannot be remembered is not mapped. */
+	assert_int_equal(dma_mapping_take_away(m, at(3), at(5) - 1), -ENOSPC);
+	assert_int_equal(host.pages[2], at(102));
+	for (unsigned i = 3; i < 9; i++)
+		assert_int_equal(host.pages[i], NOTHING);
+	assert_int_equal(dma_mapping_make(m, at(9), at(10) - 1, at(102), true), -ENOSPC);
+	assert_int_equal(dma_mapping_make(m, at(3), at(4) - 1, at(103), true), 0);
+	dma_mapping_free(m);
+	assert_int_equal(host.mapped, 0);
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state >> 16;
+}
+
+static void random_changes_leave_what_was_asked_for(void **state)
+{
+	struct dma_mapping *m = new_mapping(HOST_PAGES);
+	static uint64_t wanted[HOST_PAGES];
+	uint64_t random = 88172645463325252ull;
+
+	for (unsigned i = 0; i < HOST_PAGES; i++)
+		wanted[i] = NOTHING;
+	for (unsigned round = 0; round < 20000; round++) {
+		unsigned first = next_random(&random) % 300;
+		unsigned last = MIN(first + next_random(&random) % 20, 299);
+		/* Often so that runs meet. */
+		uint64_t absolute = at(first + next_random(&random) % 2 * 1000);
+		bool writable = next_random(&random) % 4;
+
+		if (next_random(&random) % 3) {
+			assert_int_equal(dma_mapping_make(m, at(first), at(last + 1) - 1, absolute,
+							  writable), 0);
+			for (unsigned i = first; i <= last; i++)
+				wanted[i] = (absolute + at(i - first)) | (writable ? 0 : READ_ONLY);
+		} else {
+			assert_int_equal(dma_mapping_take_away(m, at(first), at(last + 1) - 1), 0);
+			for (unsigned i = first; i <= last; i++)
+				wanted[i] = NOTHING;
+		}
+		if (round % 16)
+			continue;
+		assert_memory_equal(host.pages, wanted, sizeof(wanted));
+		for (unsigned i = 0; i < 300; i++) {
+			uint64_t found = 0;
+			bool found_writable = false;
+
+			if (dma_mapping_find(m, at(i), &found, &found_writable))
+				assert_int_equal(wanted[i], found | (found_writable ? 0 : READ_ONLY));
+			else
+				assert_int_equal(wanted[i], NOTHING);
+		}
+	}
+	dma_mapping_free(m);
+}
+
+/* --- functions ------------------------------------------------------------------------------- */
+
+static const struct zpci_mapping_ops function_ops = {
+	.map = host_map,
+	.unmap = host_unmap,
+	.gate = host_gate,
+};
+
+static int mapped_setup(void **state)
+{
+	struct zpci_function_config config = zpci_function_defaults(GUEST_FID);
+	struct guest *g = guest_new();
+
+	host_init(&host, SDMA);
+	config.mapping = &function_ops;
+	config.mapping_opaque = &host;
+	config.mappings_max = 1000;
+	config.relaxed_translation = true;
+	guest_plug(g, &config);
+	guest_enable(g);
+	*state = g;
+	return 0;
+}
+
+static int mapped_teardown(void **state)
+{
+	guest_free(*state);
+	/* Whatever happened, nothing is left when the function is gone. */
+	assert_int_equal(host.mapped, 0);
+	return 0;
+}
+
+static void group_says_that_refresh_is_needed(void **state)
+{
+	struct guest *g = *state;
+	uint8_t *block = guest_at(g, 0x2000);
+
+	memset(block, 0, 4096);
+	store_be16(block, 32);
+	store_be16(block + 2, 4);
+	store_be32(block + 16, 0xff);
+	store_be16(block + 32, 64);
+	g->gr[4] = 0x2000;
+	zpci_insn_clp(g->zpci, g, 3, 4, 0, 2);
+	assert_int_equal(load_be16(block + 34), 0x0010);
+	assert_int_equal(block[32 + 19] & 1, 1);
+}
+
+static void registration_maps_what_the_tables_say(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA + 0x3000, 0x9000, true);
+	guest_map(g, SDMA + 0x4000, 0xa000, true);
+	guest_map(g, SDMA + 0x5000, 0xb000, false);
+	assert_int_equal(host.mapped, 0); /* not before it is told */
+	store_be64(guest_fib(g) + 16, SDMA);
+	store_be64(guest_at(g, FIB_AT + 24), SDMA + 4 * GIB - 1);
+	store_be64(guest_at(g, FIB_AT + 32), TABLES_AT | IOTA_RTTO);
+	assert_true(host.open);
+	guest_mpcifc(g, 6);
+	assert_int_equal(g->cc, 0);
+	assert_true(host.open);
+	assert_int_equal(host.maps, 2);
+	assert_int_equal(host.pages[3], 0x9000);
+	assert_int_equal(host.pages[4], 0xa000);
+	assert_int_equal(host.pages[5], 0xb000 | READ_ONLY);
+	guest_mpcifc(g, 5);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.mapped, 0);
+	assert_false(host.open);
+}
+
+static void refresh_maps_and_unmaps_what_has_changed(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 100; i++)
+		guest_map(g, SDMA + i * 0x1000, 0x10000 + i * 0x1000, true);
+	guest_rpcit(g, SDMA, 100 * 0x1000);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.mapped, 100);
+	assert_int_equal(host.maps, 1);
+	for (unsigned i = 0; i < 100; i += 10)
+		guest_unmap(g, SDMA + i * 0x1000);
+	guest_map(g, SDMA + 0x5000, 0x9000, true);
+	guest_rpcit(g, SDMA, 4 * GIB); /* what Linux does for many unmaps */
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.mapped, 90);
+	assert_int_equal(host.unmaps, 11);
+	assert_int_equal(host.maps, 2);
+	assert_int_equal(host.pages[5], 0x9000);
+	assert_int_equal(host.pages[10], NOTHING);
+	/* Only the range that was named. */
+	guest_unmap(g, SDMA + 0x1000);
+	guest_unmap(g, SDMA + 0x2000);
+	guest_rpcit(g, SDMA + 0x2000, 0x1000);
+	assert_int_equal(host.pages[1], 0x11000);
+	assert_int_equal(host.pages[2], NOTHING);
+}
+
+/* A second page table, and entries of the segment table. */
+#define OTHER_PAGES_AT (TABLES_AT + 0x10000)
+
+static void put_segment(struct guest *g, unsigned index, uint64_t entry)
+{
+	store_be64(guest_at(g, TABLES_AT + 0x4000 + 8 * index), entry);
+}
+
+static unsigned refresh_until_done(struct guest *g, uint64_t start, uint64_t length)
+{
+	unsigned attempts = 0;
+
+	do {
+		guest_rpcit(g, start, length);
+		assert_true(++attempts < 1000);
+	} while (g->cc == 2);
+	return attempts;
+}
+
+static void refresh_of_many_changes_takes_several_attempts(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	for (unsigned segment = 0; segment < 8; segment++) {
+		uint64_t pages = OTHER_PAGES_AT + segment * 0x800;
+
+		put_segment(g, segment, pages);
+		for (unsigned i = 0; i < 256; i++)
+			store_be64(guest_at(g, pages + 8 * i), i % 3 ? 0x400 : 0x9000);
+	}
+	assert_in_range(refresh_until_done(g, SDMA, 8 * MIB), 2, 10);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.mapped, 8 * 86);
+	assert_int_equal(host.maps, 8 * 86); /* none twice */
+}
+
+static void another_refresh_does_not_go_on_where_one_ended(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 2048; i++)
+		put_segment(g, i, OTHER_PAGES_AT);
+	for (unsigned i = 0; i < 256; i++)
+		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
+	guest_rpcit(g, SDMA, 2 * GIB);
+	assert_int_equal(g->cc, 2);
+	put_segment(g, 0, TABLES_AT + 0x8000);
+	guest_map(g, SDMA, 0x9000, true);
+	g->gr[15] -= 160; /* another one, with a stack of its own */
+	refresh_until_done(g, SDMA, 2 * GIB);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.pages[0], 0x9000);
+}
+
+static void refresh_tells_when_nothing_more_can_be_mapped(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	host.mapped_max = 10;
+	for (unsigned i = 0; i < 12; i++)
+		guest_map(g, SDMA + 2 * i * 0x1000, 0x9000, true);
+	refresh_until_done(g, SDMA, MIB);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 16);
+	assert_int_equal(host.mapped, 10);
+	assert_false(zpci_has_event(g->zpci));
+	/* The function works on; with less it is enough. */
+	guest_unmap(g, SDMA + 0x8000);
+	guest_unmap(g, SDMA + 0xa000);
+	refresh_until_done(g, SDMA, MIB);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.pages[22], 0x9000);
+}
+
+static void what_is_taken_away_later_in_the_range_makes_room(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	host.mapped_max = 10;
+	for (unsigned i = 10; i < 20; i++)
+		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
+	refresh_until_done(g, SDMA, MIB);
+	assert_int_equal(g->cc, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
+		guest_unmap(g, SDMA + (i + 10) * 0x1000);
+	}
+	refresh_until_done(g, SDMA, MIB);
+	assert_int_equal(g->cc, 0);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(host.pages[i], 0x9000);
+}
+
+static void tables_that_name_one_table_everywhere_take_bounded_attempts(void **state)
+{
+	struct guest *g = *state;
+	unsigned attempts;
+
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 2048; i++)
+		put_segment(g, i, OTHER_PAGES_AT);
+	for (unsigned i = 0; i < 256; i++)
+		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
+	attempts = refresh_until_done(g, SDMA, 2 * GIB);
+	assert_int_equal(g->cc, 0);
+	/* 2^19 entries, 2^16 at most at a time. */
+	assert_in_range(attempts, 8, 12);
+}
+
+static void malformed_table_is_an_error_and_keeps_dma_back(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA, 0x9000, true);
+	guest_rpcit(g, SDMA, 0x1000);
+	store_be64(guest_at(g, TABLES_AT + 0x8000 + 8), 0);
+	guest_rpcit(g, SDMA, 0x2000);
+	assert_int_equal(g->cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 8);
+	assert_false(host.open);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be64(event.ccdf + 16), SDMA + 0x1000);
+	assert_int_equal(load_be16(event.ccdf + 30), 7);
+	/* Repaired, and changed while no refresh was possible. */
+	guest_unmap(g, SDMA);
+	guest_map(g, SDMA + 0x1000, 0xa000, true);
+	guest_fib(g);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->cc, 0);
+	assert_true(host.open);
+	assert_int_equal(host.pages[0], NOTHING);
+	assert_int_equal(host.pages[1], 0xa000);
+}
+
+static void pages_outside_memory_are_not_mapped(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA, GUEST_MEMORY, true);
+	guest_map(g, SDMA + 0x1000, GUEST_MEMORY - 0x1000, true);
+	guest_map(g, SDMA + 0x2000, GUEST_MEMORY, true);
+	guest_map(g, SDMA + 0x3000, 0xfffffffffffff000, true);
+	guest_rpcit(g, SDMA, 0x4000);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.mapped, 1);
+	assert_int_equal(host.pages[1], GUEST_MEMORY - 0x1000);
+}
+
+static void direct_mapping_is_all_of_memory_in_one(void **state)
+{
+	struct guest *g = *state;
+	uint8_t *fib = guest_fib(g);
+
+	store_be64(fib + 16, SDMA);
+	store_be64(fib + 24, SDMA + 4 * GIB - 1);
+	guest_mpcifc(g, 4);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.maps, 1);
+	assert_int_equal(host.mapped, GUEST_MEMORY / 4096);
+	assert_int_equal(host.pages[77], 77 * 4096);
+	guest_rpcit(g, SDMA, 4 * GIB);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(host.maps, 1);
+}
+
+static void disabled_function_has_nothing_mapped(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA, 0x9000, true);
+	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(host.mapped, 1);
+	guest_disable(g);
+	assert_int_equal(host.mapped, 0);
+	assert_false(host.open);
+}
+
+static void storage_key_cannot_be_had_from_a_host(void **state)
+{
+	struct guest *g = *state;
+	uint8_t *fib = guest_fib(g);
+
+	store_be64(fib + 16, SDMA);
+	store_be64(fib + 24, SDMA + GIB);
+	store_be64(fib + 32, TABLES_AT | IOTA_RTTO | 1 << 5);
+	assert_int_not_equal(guest_mpcifc(g, 4), 0);
+	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, mapped_setup, mapped_teardown)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(runs_that_continue_each_other_are_one),
+		cmocka_unit_test(what_is_right_already_is_not_touched),
+		cmocka_unit_test(neighbours_are_taken_away_at_once),
+		cmocka_unit_test(lack_of_room_is_told_and_nothing_wrong_is_mapped),
+		cmocka_unit_test(random_changes_leave_what_was_asked_for),
+		TEST(group_says_that_refresh_is_needed),
+		TEST(registration_maps_what_the_tables_say),
+		TEST(refresh_maps_and_unmaps_what_has_changed),
+		TEST(refresh_of_many_changes_takes_several_attempts),
+		TEST(another_refresh_does_not_go_on_where_one_ended),
+		TEST(refresh_tells_when_nothing_more_can_be_mapped),
+		TEST(what_is_taken_away_later_in_the_range_makes_room),
+		TEST(tables_that_name_one_table_everywhere_take_bounded_attempts),
+		TEST(malformed_table_is_an_error_and_keeps_dma_back),
+		TEST(pages_outside_memory_are_not_mapped),
+		TEST(direct_mapping_is_all_of_memory_in_one),
+		TEST(disabled_function_has_nothing_mapped),
+		TEST(storage_key_cannot_be_had_from_a_host),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
