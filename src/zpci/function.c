@@ -224,13 +224,22 @@ static int check_config(const struct zpci_function_config *config, const char **
 	return -EINVAL;
 }
 
+static bool same_group(const struct function_group *a, const struct function_group *b)
+{
+	return a->used && a->interrupts == b->interrupts &&
+	       a->store_block_max == b->store_block_max &&
+	       a->update_interval == b->update_interval && a->refresh == b->refresh &&
+	       a->relaxed_translation == b->relaxed_translation;
+}
+
 /*
  * The group that describes such functions; the first one is 0xff, as on QEMU, and
- * more are numbered downward. -1 when all are taken.
+ * more are numbered downward. A group stays when its last function has gone, until
+ * there is no other number for a new one. -1 when all are taken.
  */
 static int find_group(struct zpci *zpci, const struct zpci_function_config *config)
 {
-	struct function_group wanted = {
+	const struct function_group wanted = {
 		.interrupts = config->interrupts,
 		.store_block_max = config->store_block_max,
 		.update_interval = config->update_interval,
@@ -238,20 +247,23 @@ static int find_group(struct zpci *zpci, const struct zpci_function_config *conf
 		.relaxed_translation = config->relaxed_translation,
 		.used = true,
 	};
+	int unused = -1, empty = -1;
 
-	for (int i = GROUPS - 1; i >= 0; i--) {
-		struct function_group *group = &zpci->groups[i];
+	for (int i = 0; i < GROUPS; i++) {
+		const struct function_group *group = &zpci->groups[i];
 
-		if (!group->used)
-			*group = wanted;
-		if (group->interrupts == wanted.interrupts &&
-		    group->store_block_max == wanted.store_block_max &&
-		    group->update_interval == wanted.update_interval &&
-		    group->refresh == wanted.refresh &&
-		    group->relaxed_translation == wanted.relaxed_translation)
+		if (same_group(group, &wanted))
 			return i;
+		if (!group->used)
+			unused = i;
+		else if (!group->functions)
+			empty = i;
 	}
-	return -1;
+	if (unused < 0)
+		unused = empty;
+	if (unused >= 0)
+		zpci->groups[unused] = wanted;
+	return unused;
 }
 
 /* A slot that is free, made if need be; NULL with the errno in `error`. */
@@ -336,6 +348,7 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 		f->pci = NULL;
 		goto destroy_mapping;
 	}
+	zpci->groups[group].functions++;
 	f->state = config->standby ? FUNCTION_STANDBY : FUNCTION_DISABLED;
 	fh = next_handle(zpci, f->index);
 	f->fh = fh; /* from here on the guest can reach it */
@@ -438,6 +451,7 @@ int zpci_unplug(struct zpci *zpci, uint32_t fid)
 	dma_space_free(f->dma);
 	f->dma = NULL;
 	f->pci = NULL;
+	zpci->groups[f->pfgid].functions--;
 	function_leave(f);
 	pthread_mutex_unlock(&zpci->slots_lock);
 	return 0;

@@ -164,6 +164,7 @@ struct function_group {
 	bool refresh;
 	bool relaxed_translation;
 	bool used;
+	unsigned functions; /* that are plugged and belong to it */
 };
 
 struct zpci_function {

@@ -550,6 +550,25 @@ static void reset_disables_everything_and_drops_events(void **state)
 	enable_with_everything(g);
 }
 
+/* --- groups ------------------------------------------------------------------------------------ */
+
+static void groups_of_functions_that_have_gone_are_used_again(void **state)
+{
+	struct guest *g = *state;
+	struct device device = { 0 };
+	struct pci_function *other = device_function(&device);
+	struct zpci_function_config config = zpci_function_defaults(0x55);
+	char error[256] = "";
+
+	for (unsigned i = 0; i < 1000; i++) {
+		config.update_interval = (uint16_t)(i + 1);
+		if (zpci_plug(g->zpci, other, &config, false, error, sizeof(error)))
+			fail_msg("round %u: %s", i, error);
+		assert_int_equal(zpci_unplug(g->zpci, 0x55), 0);
+	}
+	pci_function_free(other);
+}
+
 /* --- measurement ------------------------------------------------------------------------------ */
 
 #define FMB_AT 0x7000
@@ -741,6 +760,7 @@ int main(void)
 		TEST(nobody_uses_a_function_that_has_been_unplugged),
 		TEST(function_that_is_plugged_while_the_guest_runs_is_announced),
 		TEST(reset_disables_everything_and_drops_events),
+		TEST(groups_of_functions_that_have_gone_are_used_again),
 		TEST(measurement_block_counts_what_was_done),
 		TEST(measurement_block_in_no_memory_or_with_a_key_is_an_event),
 		TEST(injected_error_is_like_one_of_the_function),
