@@ -571,6 +571,80 @@ static void dma_is_counted_from_when_measurement_began(void **state)
 	assert_int_equal(load_be64(guest_at(g, FMB_AT + 56)), 24);
 }
 
+/* --- a hostile guest ------------------------------------------------------------------------------- */
+
+static uint64_t random_number(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/* Mostly what is nearly right: addresses that are mapped, small lengths, registers there are. */
+static uint64_t random_value(uint64_t *state)
+{
+	uint64_t n = random_number(state);
+
+	switch (n >> 60) {
+	case 0 ... 3:
+		return n & 0xff;
+	case 4 ... 7:
+		return SDMA + (n & 0x3fff);
+	case 8 ... 11:
+		return n & 0x1ffff;
+	case 12 ... 13:
+		return n & 0xff0fff;
+	default:
+		return n;
+	}
+}
+
+static void random_stores_do_no_harm(void **state)
+{
+	static const uint16_t registers[] = {
+		TESTDEV_DMA_ADDRESS, TESTDEV_DMA_LENGTH,  TESTDEV_DMA_LOCAL, TESTDEV_DMA_DELAY,
+		TESTDEV_DMA_COMMAND, TESTDEV_DMA_COMMAND, TESTDEV_FIRE,	     TESTDEV_RATE_INTERVAL,
+		TESTDEV_RATE_COUNT,  TESTDEV_RATE,	  TESTDEV_FAIL,	     TESTDEV_LOG_COUNT,
+	};
+	struct guest *g = *state;
+	uint64_t seed = 0x9e3779b97f4a7c15;
+
+	program_vectors(g, 64);
+	enable_msix(g);
+	for (unsigned round = 0; round < 30000; round++) {
+		uint64_t n = random_number(&seed);
+		unsigned bar = n % 6, size = 1u << (n >> 8 & 3);
+		uint64_t offset = n >> 16 & 0x1ffff & ~(uint64_t)(size - 1), value;
+
+		switch (n >> 61) {
+		case 0:
+			pci_function_bar_read(g->function, bar, offset, size, &value);
+			break;
+		case 1:
+			pci_function_bar_write(g->function, bar, offset, size, n);
+			break;
+		case 2:
+			pci_function_bar_write_block(g->function, bar, offset,
+						     guest_at(g, FRAME_AT), n >> 40 & 0x1fff);
+			break;
+		default:
+			pci_function_bar_write(g->function, TESTDEV_BAR_REGISTERS,
+					       registers[n % ARRAY_SIZE(registers)], 8,
+					       random_value(&seed));
+		}
+		if (n % 97 == 0) { /* out of the error state; nothing may still be in flight */
+			guest_disable(g);
+			guest_enable(g);
+			guest_register_translation(g);
+			guest_map(g, SDMA, FRAME_AT, true);
+			guest_map(g, SDMA + PAGE_SIZE, FRAME_2_AT, true);
+			assert_int_equal(reg(g, TESTDEV_DMA_HELD), 0);
+			assert_int_equal(reg(g, TESTDEV_DMA_STATUS), 0);
+		}
+	}
+}
+
 /* --- being asked for ------------------------------------------------------------------------------ */
 
 static void sizes_that_are_no_power_of_two_are_refused(void **state)
@@ -621,6 +695,7 @@ int main(void)
 		TEST(a_permanent_error_cannot),
 		cmocka_unit_test(each_format_of_the_measurement_block_has_its_counters),
 		TEST(dma_is_counted_from_when_measurement_began),
+		TEST(random_stores_do_no_harm),
 		cmocka_unit_test(sizes_that_are_no_power_of_two_are_refused),
 	};
 
