@@ -422,7 +422,7 @@ static int open_socket(struct monitor *monitor, char *error, size_t error_size)
 			 monitor->path, sizeof(address.sun_path) - 1);
 		return -ENAMETOOLONG;
 	}
-	strcpy(address.sun_path, monitor->path);
+	memcpy(address.sun_path, monitor->path, strlen(monitor->path) + 1);
 	*error = '\0';
 	rc = clear_path(&address, error, error_size);
 	if (rc)

@@ -3,12 +3,13 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 
-from conftest import BOOT_LIMIT, COMPLAINT
+from conftest import BOOT_LIMIT, COMPLAINT, ROOT
 from disklayout import after_writers
-from zvlib import disk, qmp
+from zvlib import disk, qmp, run
 
 MIB = 1 << 20
 
@@ -151,6 +152,30 @@ def test_who_does_not_give_a_device_back_is_asked_once(guest_shell, make_disk):
     guest.client.wait_event("DEVICE_DELETED", device="deaf")
     assert guest.client.command("query-pci") == [{"bus": 0, "devices": []}]
     guest.end()
+
+
+def test_a_guest_may_say_that_it_keeps_a_device(zvisor, folder, make_disk):
+    """By configuring what it is asked for; then a second request is not the second one."""
+    keeper, path = os.path.join(folder, "keeper"), qmp.socket_path(folder)
+    sources = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "guest")
+    subprocess.run(["s390x-linux-gnu-gcc", "-std=gnu17", "-m64", "-march=z10", "-msoft-float", "-O2", "-Wall", "-Wextra",
+                    "-Werror", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie", "-fno-stack-protector",
+                    "-fno-delete-null-pointer-checks", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments", "-I", sources,
+                    "-T", os.path.join(sources, "lib", "guest.ld"), "-o", keeper,
+                    os.path.join(sources, "lib", "start.S"), os.path.join(sources, "lib", "guest.c"),
+                    os.path.join(ROOT, "tests", "functional", "guest", "keeper.c")], check=True)
+    command = run.zvisor_command(keeper, memory="64M", more=["--qmp", f"unix:{path}"],
+                                 devices=[f"nvme,file={make_disk('kept', 1 * MIB)},id=kept,fid=1"])
+    with run.Machine(command) as machine, qmp.Client(path) as client:
+        machine.expect("kept$", 60)
+        for _ in range(3):
+            client.command("device_del", id="kept")
+            refused = client.wait_event("DEVICE_UNPLUG_GUEST_ERROR")
+            assert refused["data"] == {"device": "kept", "path": "/machine/peripheral/kept"}
+        assert client.command("query-pci")[0]["devices"][0]["qdev_id"] == "kept"
+        client.command("device_del", id="kept", force=True)
+        client.wait_event("DEVICE_DELETED", device="kept")
+        machine.expect("^not ok", 60)
 
 
 def test_a_reset_takes_what_was_asked_for(guest_shell, make_disk):
