@@ -14,8 +14,10 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
+import threading
 
-from zvlib import run
+from zvlib import qmp, run
 
 LINE = re.compile(r"(not )?ok \d+ - (\S+) \[([LQC])\] (.*?)(?: # SKIP (.*))?$")
 PLAN = re.compile(r"1\.\.(\d+)$")
@@ -34,11 +36,12 @@ class Program:
     """A program and the machine that it wants."""
 
     def __init__(self, name, devices=TESTDEV, functions=3, memory="64M", cpus=1, append="", more=(),
-                 also=(), timeout=120):
+                 also=(), monitor=False, timeout=120):
         self.name, self.memory, self.cpus, self.append = name, memory, cpus, append
         self.devices, self.functions, self.more = devices, functions, list(more)
         # Arguments of further machines, which have what the first has not.
-        self.also, self.timeout = also, timeout
+        # Does it ask for functions to come and go?
+        self.also, self.monitor, self.timeout = also, monitor, timeout
 
     def kernel(self):
         return os.path.join(run.build_folder(), "tests/guest/zpci/zpci-" + self.name)
@@ -73,6 +76,7 @@ PROGRAMS = [
     Program("mio", also=[["--machine", "zvisor-1.0,mio=off"]]),
     Program("directed", cpus=2, more=["--machine", "zvisor-1.0,directed-interrupts=on"],
             also=[["--machine", "zvisor-1.0,directed-interrupts=off"]]),
+    Program("hotplug", monitor=True),
     Program("states"),
     Program("matrix"),
     Program("testdev", devices=["testdev,vectors=2048"]),
@@ -87,17 +91,69 @@ class Check:
         self.results = {}
 
 
-def execute(command, timeout):
+# What the host does when a program says "# host: …", by the machine's name.
+PLUGGED = "plugged"
+HOST = {
+    "zvisor": {
+        "plug": [("device_add", {"driver": "testdev", "id": PLUGGED, "fid": 12})],
+        "unplug": [("device_del", {"id": PLUGGED})],
+        "remove": [("device_del", {"id": PLUGGED, "force": True})],
+    },
+    "QEMU": {
+        "plug": [("device_add", {"driver": "zpci", "uid": 12, "fid": 12, "target": PLUGGED}),
+                 ("device_add", {"driver": "virtio-rng-pci", "id": PLUGGED})],
+        "unplug": [("device_del", {"id": PLUGGED})],
+    },
+}
+
+
+class Host:
+    """Does for a guest what only its host can, through QMP."""
+
+    def __init__(self, machine, folder):
+        self.actions = HOST[machine]
+        self.path = qmp.socket_path(folder)
+        self.arguments = ["--qmp", f"unix:{self.path}"] if machine == "zvisor" else \
+            ["-qmp", f"unix:{self.path},server=on,wait=off"]
+        self.client = None
+
+    def heard(self, line):
+        if not line.startswith("# host: "):
+            return
+        if not self.client:
+            self.client = qmp.Client(self.path)
+        for name, arguments in self.actions[line[8:]]:
+            self.client.command(name, **arguments)
+
+    def close(self):
+        if self.client:
+            self.client.close()
+
+
+def execute(command, timeout, host=None):
     """What the guest said, and how the run ended in words; None: as it should."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    late = threading.Event()
+    timer = threading.Timer(timeout, lambda: (late.set(), process.kill()))
+    timer.start()
+    lines, how = [], None
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=timeout)
-        output, how = done.stdout, None
-        if done.returncode < 0:
-            how = f"the machine died of signal {-done.returncode}"
-    except subprocess.TimeoutExpired as late:
-        output, how = late.stdout or b"", f"no end within {timeout} s"
-    text = output.decode(errors="replace").replace("\r", "")
+        for raw in process.stdout:
+            line = raw.decode(errors="replace").replace("\r", "").rstrip("\n")
+            lines.append(line)
+            if host:
+                host.heard(line)
+    except (qmp.QmpError, qmp.Closed, OSError) as error:
+        how = f"the monitor: {error}"
+        process.kill()
+    finally:
+        process.wait()
+        timer.cancel()
+    if late.is_set():
+        how = f"no end within {timeout} s"
+    elif process.returncode < 0 and not how:
+        how = f"the machine died of signal {-process.returncode}"
+    text = "\n".join(lines)
     if not how:
         bail = re.search(r"^Bail out! (.*)$", text, re.M)
         if bail:
@@ -107,9 +163,22 @@ def execute(command, timeout):
     return text, how
 
 
+def execute_program(program, machine, command):
+    if not program.monitor:
+        return execute(command, program.timeout)
+    if machine not in HOST:
+        return "", ABSENT + "a host that plugs and unplugs functions"
+    with tempfile.TemporaryDirectory() as folder:
+        host = Host(machine, folder)
+        try:
+            return execute(command + host.arguments, program.timeout, host)
+        finally:
+            host.close()
+
+
 def collect(checks, program, machine, command):
     """Run, and note the results under the machine's name. What went wrong, or None."""
-    text, how = execute(command, program.timeout)
+    text, how = execute_program(program, machine, command)
     last = None
     for line in text.splitlines():
         match = LINE.match(line)
