@@ -91,3 +91,21 @@ def test_a_guest_changes_from_one_to_the_other_and_back(boot, newer_guest, make_
         wanted = after_writers(wanted, writers, 40)
     assert content(path) == wanted
     assert refreshes(machine, 0) > 0
+
+
+def test_a_failed_transfer_without_translation_is_recovered_from(boot, newer_guest, make_disk, disktool):
+    path = make_disk("bad", 16 * MIB)
+    before = content(path)
+    machine = finish(boot(PRELUDE + """
+        bad=$(disk bad) || exit 1
+        disktool writers $bad 4 100 || exit 1
+        say still $(group_type $bad)
+        dmesg | grep -e zpci -e nvme
+        """, other_guest=newer_guest, files=disktool, cpus=2, append="quiet iommu.passthrough=1",
+        devices=[f"nvme,file={path},serial=bad,x-fail-translation=5000"],
+        more=["--trace", "zpci_rpcit", "--trace", "zpci_error"]), 600)
+    assert "zvisor-guest: still identity\n" in machine.console
+    assert "The device is ready to resume operations" in machine.console
+    assert len(re.findall("zpci_error: .* pec=0004 ", machine.errors)) == 1
+    assert content(path) == after_writers(before, 4, 100)
+    assert refreshes(machine, 0) == 0
