@@ -259,7 +259,10 @@ struct zpci_function_config {
 	bool relaxed_translation;
 	/* PCISTB of any length and alignment within 4096 bytes (ISM). */
 	bool relaxed_store_block;
-	/* BARs have addresses, where the facility is installed (not those over 2^44 bytes). */
+	/*
+	 * BARs have addresses, where the facility is installed; not with one of more
+	 * than 2^44 bytes, nor with relaxed_store_block.
+	 */
 	bool mio;
 	/* Start in the standby state instead of the disabled one. */
 	bool standby;

@@ -39,9 +39,13 @@
 static_assert(ZPCI_FUNCTIONS_MAX - 1 <= MIO_SLOT_MASK, "each slot has addresses");
 static_assert(PCI_BAR_COUNT - 1 <= MIO_BAR_MASK, "each BAR has addresses");
 
+/*
+ * Functions with relaxed block stores (ISM) have none: their driver uses handles even
+ * where the kernel uses addresses (__ism_write_cmd() in drivers/s390/net/ism.h).
+ */
 bool mio_available(const struct zpci_function *f)
 {
-	if (!f->zpci->config.mio || !f->config.mio)
+	if (!f->zpci->config.mio || !f->config.mio || f->config.relaxed_store_block)
 		return false;
 	for (unsigned bar = 0; bar < PCI_BAR_COUNT; bar++)
 		if (pci_function_bar_size(f->pci, bar) > MIO_OFFSET_MASK + 1)

@@ -133,15 +133,18 @@ static void without_the_facility_nothing_is_announced_and_nothing_works(void **s
 
 static void function_can_have_no_addresses(void **state)
 {
-	struct guest *g = guest_new();
-	struct zpci_function_config config = zpci_function_defaults(1);
+	for (unsigned i = 0; i < 2; i++) {
+		struct guest *g = guest_new();
+		struct zpci_function_config config = zpci_function_defaults(1);
 
-	config.mio = false;
-	guest_plug(g, &config);
-	assert_false(clp(g, 3, g->fh, 0, 32, 384)[18] & 0x02);
-	guest_enable(g);
-	assert_int_equal(set(g, g->fh, ENABLE_MIO, NULL), 0x0102);
-	guest_free(g);
+		config.mio = i;
+		config.relaxed_store_block = i;
+		guest_plug(g, &config);
+		assert_false(clp(g, 3, g->fh, 0, 32, 384)[18] & 0x02);
+		guest_enable(g);
+		assert_int_equal(set(g, g->fh, ENABLE_MIO, NULL), 0x0102);
+		guest_free(g);
+	}
 }
 
 /* --- switching ------------------------------------------------------------------------- */
