@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How Linux sees functions: their addresses, identifiers and groups, and what they count."""
 
+import hashlib
 import re
 
 import pytest
@@ -97,3 +98,20 @@ def test_linux_shows_what_the_traces_show(boot, make_disk, mio):
     assert all(counted[name] for name in ("Load operations", "Store operations", "Refresh operations"))
     assert counted["DMA write bytes"] >= 32 << 16
     assert counted["DMA read bytes"] >= 64  # a command, at least
+
+
+def test_disks_that_are_functions_of_one_device_both_work(boot, make_disk):
+    disks = [make_disk(name, 4 << 20) for name in ("first", "second")]
+    machine = finish(boot("""
+        for name in first second; do
+            node=$(disk $name)
+            say "sum $name $(cat /sys/block/${node##*/}/device/address) $(md5sum <$node | cut -d' ' -f1)"
+        done
+        """, modules=["nvme"], append="quiet zv.module=nvme", devices=[
+        f"nvme,addr=2.0,multifunction=on,uid=9,file={disks[0]},serial=first",
+        f"nvme,addr=2.1,file={disks[1]},serial=second"]))
+    sums = {name: (address, value) for name, address, value in
+            re.findall(r"^zvisor-guest: sum (\S+) (\S+) (\S+)$", machine.console, re.M)}
+    for number, name in enumerate(("first", "second")):
+        with open(disks[number], "rb") as file:
+            assert sums[name] == (f"0009:00:00.{number}", hashlib.md5(file.read()).hexdigest())
