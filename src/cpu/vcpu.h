@@ -72,7 +72,12 @@ struct cpu_insn {
 typedef int cpu_insn_handler(void *opaque, struct vcpu *, const struct cpu_insn *);
 
 /* A floating interruption on its way into a CPU. */
-enum cpu_floating_class { CPU_FLOATING_IO, CPU_FLOATING_EXTERNAL, CPU_FLOATING_MCHK };
+enum cpu_floating_class {
+	CPU_FLOATING_IO,
+	CPU_FLOATING_EXTERNAL,
+	CPU_FLOATING_MCHK,
+	CPU_FLOATING_CLASSES,
+};
 
 struct cpu_io_interruption {
 	uint32_t subchannel_id;  /* lowcore 184 */

@@ -137,8 +137,12 @@ static void *vcpu_thread(void *argument)
 		if (why == VCPU_EXIT_STOPPED)
 			machine_pci_cpu_stopped(machine, machine_cpu_address(cpu->vcpu));
 		pthread_mutex_lock(&machine->lock);
-		cpu->psw_mask = vcpu_state(cpu->vcpu)->psw_mask;
-		cpu->psw_addr = vcpu_state(cpu->vcpu)->psw_addr;
+		/* When it has stopped, its state is others' to change. */
+		cpu->psw_mask = cpu->psw_addr = 0;
+		if (why != VCPU_EXIT_STOPPED) {
+			cpu->psw_mask = vcpu_state(cpu->vcpu)->psw_mask;
+			cpu->psw_addr = vcpu_state(cpu->vcpu)->psw_addr;
+		}
 		trace_machine_vcpu_exit(machine_cpu_address(cpu->vcpu), exit_names[why],
 					cpu->psw_mask, cpu->psw_addr);
 		if (why == VCPU_EXIT_REQUEST)

@@ -44,6 +44,11 @@ uint64_t psw_current_mask(struct vcpu *c)
 	return (c->s.psw_mask & ~PSW_CC) | (uint64_t)get_cc(c) << PSW_CC_SHIFT;
 }
 
+static void admit(struct vcpu *c, enum cpu_floating_class class, bool enabled, uint64_t mask)
+{
+	atomic_store_explicit(&c->admits[class], enabled ? mask : 0, memory_order_relaxed);
+}
+
 void psw_apply(struct vcpu *c)
 {
 	uint64_t mask = c->s.psw_mask;
@@ -52,7 +57,10 @@ void psw_apply(struct vcpu *c)
 	c->per_active = (mask & PSW_PER) &&
 			(c->s.cr[9] & (CR9_BRANCH | CR9_IFETCH | CR9_STORE));
 	mmu_update_space(c);
-	/* It may admit what was pending. */
+	admit(c, CPU_FLOATING_IO, mask & PSW_IO, c->s.cr[6]);
+	admit(c, CPU_FLOATING_EXTERNAL, mask & PSW_EXT, c->s.cr[0]);
+	admit(c, CPU_FLOATING_MCHK, mask & PSW_MCHK, c->s.cr[14]);
+	/* It may admit what was pending. This comes after the stores: see enabled_for(). */
 	attention_set(c);
 }
 
@@ -330,16 +338,7 @@ void vcpu_kick(struct vcpu *c)
 /* Would this vCPU take an interruption of the class with these subclass bits? */
 static bool enabled_for(const struct vcpu *c, enum cpu_floating_class class, uint64_t mask)
 {
-	uint64_t psw = __atomic_load_n(&c->s.psw_mask, __ATOMIC_RELAXED);
-
-	switch (class) {
-	case CPU_FLOATING_IO:
-		return (psw & PSW_IO) && (__atomic_load_n(&c->s.cr[6], __ATOMIC_RELAXED) & mask);
-	case CPU_FLOATING_EXTERNAL:
-		return (psw & PSW_EXT) && (__atomic_load_n(&c->s.cr[0], __ATOMIC_RELAXED) & mask);
-	default:
-		return (psw & PSW_MCHK) && (__atomic_load_n(&c->s.cr[14], __ATOMIC_RELAXED) & mask);
-	}
+	return atomic_load_explicit(&c->admits[class], memory_order_relaxed) & mask;
 }
 
 /*

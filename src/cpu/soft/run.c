@@ -184,10 +184,11 @@ INSN_JUMP_FAST(goto_next)
 	uint64_t address;
 
 	if (!(o->flags & OP_PAGE_END)) {
-		if (likely(o->chain && !limit_reached(c, count_behind(c, o)))) {
+		to = op_chain(o);
+		if (likely(to && !limit_reached(c, count_behind(c, o)))) {
 			count_instructions(c, o);
 			c->chain_from = o;
-			return o->chain;
+			return to;
 		}
 		address = op_address(c, o);
 	} else {

@@ -77,7 +77,7 @@ void vcpu_initial_reset(struct vcpu *c)
 {
 	c->s.psw_mask = 0;
 	c->s.psw_addr = 0;
-	c->s.prefix = 0;
+	__atomic_store_n(&c->s.prefix, 0, __ATOMIC_RELAXED);
 	c->s.fpc = 0;
 	c->s.todpr = 0;
 	c->s.breaking_event = 1;
@@ -242,7 +242,7 @@ static unsigned int order(struct vcpu *c, struct vcpu *v, unsigned int code, uin
 			*status = STATUS_INCORRECT_STATE;
 			return 1;
 		}
-		v->s.prefix = (uint32_t)parameter;
+		__atomic_store_n(&v->s.prefix, (uint32_t)parameter, __ATOMIC_RELAXED);
 		return 0;
 	case SIGP_STORE_STATUS:
 		parameter &= 0x7ffffe00;

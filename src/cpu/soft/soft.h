@@ -210,6 +210,11 @@ struct vcpu {
 	atomic_uint pending;
 	_Atomic uint64_t emergency_from; /* CPU addresses that signalled; bit per address */
 	atomic_uint external_call_from;     /* CPU address + 1, or 0 */
+	/*
+	 * What others look at to see whether this CPU would take a floating interruption:
+	 * by class, the subclass mask if the PSW admits the class, else 0. Own thread sets.
+	 */
+	_Atomic uint64_t admits[CPU_FLOATING_CLASSES];
 
 	/* Sleep and flush requests; see run.c. */
 	pthread_mutex_t lock;
@@ -598,16 +603,23 @@ static inline const struct op *jump_to(struct vcpu *c, const struct op *o, uint6
 	return e->op;
 }
 
+/* Another vCPU may set it meanwhile. */
+static inline const struct op *op_chain(const struct op *o)
+{
+	return __atomic_load_n(&o->chain, __ATOMIC_ACQUIRE);
+}
+
 static inline const struct op *jump_relative(struct vcpu *c, const struct op *o)
 {
+	const struct op *to = op_chain(o);
 	uint64_t count = count_behind(c, o);
 
-	if (unlikely(!o->chain || limit_reached(c, count)))
+	if (unlikely(!to || limit_reached(c, count)))
 		return chain_slow(c, o);
 	atomic_store_explicit(&c->icount, count, memory_order_relaxed);
 	c->s.breaking_event = op_address(c, o);
 	c->chain_from = o;
-	return o->chain;
+	return to;
 }
 
 extern const struct op op_leave;
