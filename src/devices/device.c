@@ -34,7 +34,6 @@ enum {
 	COMMON_STORE_BLOCK,
 	COMMON_MEASUREMENT_INTERVAL,
 	COMMON_RELAXED_TRANSLATION,
-	COMMON_FAIL_TRANSLATION,
 };
 
 /*
@@ -73,10 +72,6 @@ static const struct device_property common_properties[] = {
 					 .preset = "on, in zvisor-0.9 off",
 					 .help = "the guest may do without I/O address "
 						 "translation" },
-	[COMMON_FAIL_TRANSLATION] = { "x-fail-translation", DEVICE_NUMBER, .preset = "none",
-				      .minimum = 1, .maximum = UINT64_MAX,
-				      .help = "of the pages that DMA goes to, number N has no "
-					      "translation, once (to test recovery)" },
 	{ NULL },
 };
 static_assert(ARRAY_SIZE(common_properties) <= DEVICE_COMMON_MAX, "values fit");
@@ -316,7 +311,6 @@ static int finish(struct device_config *config, int rc)
 	config->fid = (uint32_t)common[COMMON_FID].number;
 	config->has_relaxed_translation = common[COMMON_RELAXED_TRANSLATION].given;
 	config->relaxed_translation = common[COMMON_RELAXED_TRANSLATION].number;
-	config->fail_translation = common[COMMON_FAIL_TRANSLATION].number;
 	if (common[COMMON_ID].given)
 		snprintf(config->id, sizeof(config->id), "%s", common[COMMON_ID].text);
 	if (rc)

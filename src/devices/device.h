@@ -79,7 +79,6 @@ struct device_config {
 	bool has_uid, has_fid, has_relaxed_translation;
 	bool relaxed_translation; /* if it was not given, as the machine version has it */
 	uint32_t uid, fid;
-	uint64_t fail_translation; /* see zpci_inject_translation_failure(); 0: none */
 	struct device_value values[DEVICE_PROPERTIES_MAX];
 	struct device_value common[DEVICE_COMMON_MAX];
 };

@@ -20,9 +20,6 @@
 #define PATH_UNNAMED "/machine/peripheral-anon/device[%u]"
 #define PATH_MAX_LENGTH (sizeof(PATH_UNNAMED) + DEVICE_ID_MAX)
 
-/* The event code for a page that is not mapped. */
-#define PCI_TRANSLATION_PROTECTION 0x0004
-
 struct machine_device {
 	struct machine_device *next;
 	const struct device_type *type;
@@ -195,10 +192,6 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 		snprintf(error, error_size, "device %s: %s", config->type->name, reason);
 		goto unlist;
 	}
-	if (config->fail_translation)
-		zpci_inject_translation_failure(machine->zpci, config->fid,
-						PCI_TRANSLATION_PROTECTION,
-						config->fail_translation);
 	devices->made++;
 	atomic_fetch_add(&devices->present, 1);
 	machine_wake(machine);
