@@ -193,6 +193,10 @@ static uint64_t instruction(uint64_t *seed, const struct row *row)
 	default:
 		break;
 	}
+	/* Without a base, not so far that it overwrites the new PSWs. */
+	if ((row->format == F_RXY || row->format == F_RSY || row->format == F_SIY) &&
+	    !(raw >> 44 & 15))
+		put(&raw, 32, 8, 0);
 	/* The links are in a register that nobody branches to. */
 	if (row->opcode == 0x0d || row->opcode == 0xa705 || row->opcode == 0xc005)
 		put(&raw, 8, 4, LINK);

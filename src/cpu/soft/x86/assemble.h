@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Writing x86-64 machine code: as much of the instruction set as the translator
- * (host_x86.c) uses. Memory operands are [base + displacement] or [base + index +
+ * (emit.h) uses. Memory operands are [base + displacement] or [base + index +
  * displacement], bases and indexes are not rsp, rbp, r12, r13, so that each form has one
  * encoding.
  *
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2,
  * chapter 2 "Instruction Format".
  */
-#ifndef ZVISOR_CPU_SOFT_X86_H
-#define ZVISOR_CPU_SOFT_X86_H
+#ifndef ZVISOR_CPU_SOFT_X86_ASSEMBLE_H
+#define ZVISOR_CPU_SOFT_X86_ASSEMBLE_H
 
 #include <stdbool.h>
 #include <stdint.h>
