@@ -30,9 +30,9 @@ def counts(console, name):
     raise AssertionError(f"no {name} in /proc/interrupts")
 
 
-def run(boot, make_disk, append="quiet", more=()):
+def run(boot, make_disk, append="quiet", more=(), other_guest=None):
     path = make_disk("irq", 4 * MIB)
-    machine = finish(boot(SCRIPT, cpus=CPUS, append=append, more=more,
+    machine = finish(boot(SCRIPT, cpus=CPUS, append=append, more=more, other_guest=other_guest,
                           devices=[f"nvme,file={path},serial=irq"]), 300)
     sums = re.findall(r"^zvisor-guest: sum (\w+)", machine.console, re.M)
     assert sums == [disk.sha256(path)] * CPUS
@@ -44,11 +44,17 @@ def queues(console):
     return [counts(console, f"nvme0q{number}") for number in range(1, CPUS + 1)]
 
 
-def test_directed_interrupts_go_to_the_cpu_of_their_queue(boot, make_disk):
-    console = run(boot, make_disk)
-    for number, by_cpu in enumerate(queues(console)):
-        assert by_cpu[number] > 32
-        assert sum(by_cpu) == by_cpu[number], "a queue's interruption on another CPU"
+@pytest.mark.parametrize("kernel", ["the system's kernel", "a newer kernel"])
+def test_directed_interrupts_go_to_the_cpu_of_their_queue(boot, make_disk, request, kernel):
+    newer = request.getfixturevalue("newer_guest") if kernel == "a newer kernel" else None
+    console = run(boot, make_disk, other_guest=newer)
+    cpus = set()
+    for by_cpu in queues(console):
+        most = max(by_cpu)
+        assert most > 32
+        assert sum(by_cpu) == most, "a queue's interruption on another CPU"
+        cpus.add(by_cpu.index(most))
+    assert len(cpus) == CPUS, "two queues on one CPU"
     assert all(count > 32 for count in counts(console, "PCD"))
     assert sum(counts(console, "PCF")) == 0
 
@@ -84,3 +90,24 @@ def test_interrupts_follow_their_affinity(boot, make_disk):
         done
         """, cpus=CPUS, devices=[f"nvme,file={make_disk('irq', 4 * MIB)},serial=irq"]), 300)
     assert re.findall(r"^zvisor-guest: moved (\d) (\d)$", machine.console, re.M) == [("1", "1"), ("2", "1"), ("3", "1")]
+
+
+def test_cpus_come_and_go_while_their_queues_are_busy(boot, make_disk):
+    """What was directed to a CPU that goes is not lost, and when it is back it has its own again."""
+    path = make_disk("irq", 4 * MIB)
+    machine = finish(boot(
+        """
+        modprobe nvme && dev=$(disk irq) || exit 1
+        for cpu in 1 2 3; do
+            taskset -c $cpu dd if=$dev of=/dev/null bs=4k iflag=direct 2>/dev/null & busy=$!
+            echo 0 >/sys/devices/system/cpu/cpu$cpu/online || exit 1
+            say sum $(dd if=$dev bs=64k iflag=direct 2>/dev/null | sha256sum)
+            echo 1 >/sys/devices/system/cpu/cpu$cpu/online || exit 1
+            say sum $(taskset -c $cpu dd if=$dev bs=64k iflag=direct 2>/dev/null | sha256sum)
+            wait $busy || exit 1
+        done
+        dmesg | grep -i 'nvme.*timeout' && exit 1
+        true
+        """, cpus=CPUS, devices=[f"nvme,file={path},serial=irq"]), 300)
+    sums = re.findall(r"^zvisor-guest: sum (\w+)", machine.console, re.M)
+    assert sums == [disk.sha256(path)] * 6
