@@ -67,15 +67,20 @@ def folder():
         yield path
 
 
-@pytest.fixture(scope="session")
-def disktool():
-    """The program that uses disks from inside a guest."""
-    source = os.path.join(ROOT, "tests", "functional", "guest", "disktool.c")
-    output = os.path.join(run.build_folder(), "disktool")
+def compile_for_guest(name):
+    """A program of tests/functional/guest, as a file for an initrd."""
+    source = os.path.join(ROOT, "tests", "functional", "guest", f"{name}.c")
+    output = os.path.join(run.build_folder(), name)
     subprocess.run(["s390x-linux-gnu-gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-march=z196",
                     "-std=gnu17", "-D_GNU_SOURCE", "-o", output, source], check=True)
     with open(output, "rb") as file:
-        return {"bin/disktool": file.read()}
+        return {f"bin/{name}": file.read()}
+
+
+@pytest.fixture(scope="session")
+def disktool():
+    """The program that uses disks from inside a guest."""
+    return compile_for_guest("disktool")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from conftest import finish
+from conftest import compile_for_guest, finish
 
 MIB = 1 << 20
 
@@ -42,3 +42,18 @@ def test_nvme_works_with_and_without_addresses(boot, make_disk, machine, append,
     assert ("as=0 " in guest.errors) == (not mio)
     # Config space has handles only.
     assert "as=15 " in guest.errors
+
+
+def test_a_program_uses_addresses(boot, newer_guest, make_disk):
+    """In the problem state by its own instructions, and in the secondary space by the kernel's."""
+    machine = finish(boot("mmio /sys/bus/pci/devices/0001:00:00.0/resource0",
+                          other_guest=newer_guest, files=compile_for_guest("mmio"),
+                          devices=[f"nvme,file={make_disk('unused', MIB)},uid=1"],
+                          more=["--trace", "zpci_pci*"]))
+    said = [line for line in machine.console.split("\n") if line.startswith("mmio: ")]
+    assert said == ["mmio: load cc 0 version 00040100",
+                    "mmio: store cc 0 asq 0030120000000000",
+                    "mmio: block cc 0 asq 0070560000000000 acq 0090780000000000",
+                    "mmio: system call version 00040100",
+                    "mmio: system call asq 0050340000000000"]
+    assert "zpci_pciwb: " in machine.errors
