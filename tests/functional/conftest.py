@@ -83,6 +83,23 @@ def disktool():
     return compile_for_guest("disktool")
 
 
+@pytest.fixture(scope="session")
+def bare_guest():
+    """Builds a freestanding guest: bare_guest("ticker") makes guest/ticker.c and returns its path."""
+    def make(name):
+        library = os.path.join(ROOT, "tests", "guest")
+        output = os.path.join(run.build_folder(), f"functional-{name}")
+        subprocess.run(["s390x-linux-gnu-gcc", "-std=gnu17", "-m64", "-march=z10", "-msoft-float", "-O2", "-Wall",
+                        "-Wextra", "-Werror", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie",
+                        "-fno-stack-protector", "-fno-delete-null-pointer-checks", "-Wl,--build-id=none",
+                        "-Wl,-z,noexecstack", "-Wl,--no-warn-rwx-segments", "-I", library,
+                        "-T", os.path.join(library, "lib", "guest.ld"), "-o", output,
+                        os.path.join(library, "lib", "start.S"), os.path.join(library, "lib", "guest.c"),
+                        os.path.join(ROOT, "tests", "functional", "guest", f"{name}.c")], check=True)
+        return output
+    return make
+
+
 @pytest.fixture
 def make_disk(folder):
     """Makes a disk: make_disk("a", 16 << 20) returns its path."""

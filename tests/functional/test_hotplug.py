@@ -3,11 +3,10 @@
 
 import os
 import re
-import subprocess
 
 import pytest
 
-from conftest import BOOT_LIMIT, COMPLAINT, ROOT
+from conftest import BOOT_LIMIT, COMPLAINT
 from disklayout import after_writers
 from zvlib import disk, qmp, run
 
@@ -154,17 +153,10 @@ def test_who_does_not_give_a_device_back_is_asked_once(guest_shell, make_disk):
     guest.end()
 
 
-def test_a_guest_may_say_that_it_keeps_a_device(zvisor, folder, make_disk):
+def test_a_guest_may_say_that_it_keeps_a_device(zvisor, bare_guest, folder, make_disk):
     """By configuring what it is asked for; then a second request is not the second one."""
-    keeper, path = os.path.join(folder, "keeper"), qmp.socket_path(folder)
-    sources = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "guest")
-    subprocess.run(["s390x-linux-gnu-gcc", "-std=gnu17", "-m64", "-march=z10", "-msoft-float", "-O2", "-Wall", "-Wextra",
-                    "-Werror", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie", "-fno-stack-protector",
-                    "-fno-delete-null-pointer-checks", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments", "-I", sources,
-                    "-T", os.path.join(sources, "lib", "guest.ld"), "-o", keeper,
-                    os.path.join(sources, "lib", "start.S"), os.path.join(sources, "lib", "guest.c"),
-                    os.path.join(ROOT, "tests", "functional", "guest", "keeper.c")], check=True)
-    command = run.zvisor_command(keeper, memory="64M", more=["--qmp", f"unix:{path}"],
+    path = qmp.socket_path(folder)
+    command = run.zvisor_command(bare_guest("keeper"), memory="64M", more=["--qmp", f"unix:{path}"],
                                  devices=[f"nvme,file={make_disk('kept', 1 * MIB)},id=kept,fid=1"])
     with run.Machine(command) as machine, qmp.Client(path) as client:
         machine.expect("kept$", 60)

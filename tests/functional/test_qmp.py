@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import time
@@ -51,10 +50,19 @@ def monitored(boot, folder):
         client.close()
 
 
+@pytest.fixture
+def ticking(zvisor, bare_guest, folder):
+    """The same with a small guest that ticks at once: (machine, client)."""
+    path = qmp.socket_path(folder)
+    command = run.zvisor_command(bare_guest("ticker"), memory="64M", more=["--qmp", f"unix:{path}"])
+    with run.Machine(command) as machine, qmp.Client(path) as client:
+        yield machine, client
+
+
 def expect_ticks(machine, count=3):
     """The guest runs: it says something that it had not said."""
     for _ in range(count):
-        tick = machine.expect(r"^zvisor-guest: tick (\S+)$", 60)
+        tick = machine.expect(r"tick (\S+)$", 60)
     return float(tick.group(1))
 
 
@@ -223,26 +231,31 @@ def test_what_a_guest_does_itself_is_an_event(monitored):
 
 # --- the socket ---------------------------------------------------------------------------------
 
-def test_the_socket_is_for_its_owner_and_goes_with_the_machine(monitored, folder):
-    machine, _ = monitored(TICKS)
+def test_the_socket_is_for_its_owner_and_goes_with_the_machine(ticking, folder):
+    machine, _ = ticking
+    expect_ticks(machine)
     path = qmp.socket_path(folder)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     machine.kill(signal.SIGQUIT)
     assert not os.path.exists(path)
 
 
-def test_a_socket_of_a_dead_machine_is_replaced_and_of_a_living_one_is_not(guest, monitored, folder):
+def test_a_socket_of_a_dead_machine_is_replaced_and_of_a_living_one_is_not(ticking, bare_guest, folder):
     path = qmp.socket_path(folder)
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(path)
-    machine, client = monitored(TICKS)
-    second = subprocess.run(run.zvisor_command(guest.kernel, more=["--qmp", f"unix:{path}"]),
-                            capture_output=True, text=True, check=False, timeout=60)
+    machine, client = ticking
+    expect_ticks(machine)
+    command = run.zvisor_command(bare_guest("ticker"), memory="64M", more=["--qmp", f"unix:{path}"])
+    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert second.returncode == 2 and second.stderr.count("\n") == 1
     assert "another program listens there" in second.stderr
     assert client.command("query-status")["running"]
-    client.command("quit")
-    assert machine.wait(30) == 0
+    # Killed, it leaves its socket, at which nobody listens any more.
+    machine.kill()
+    assert os.path.exists(path)
+    with run.Machine(command) as third, qmp.Client(path) as client:
+        expect_ticks(third)
+        client.command("quit")
+        assert third.wait(30) == 0
 
 
 @pytest.mark.parametrize("value, complaint", [
@@ -266,8 +279,8 @@ def test_a_wrong_socket_is_refused_in_one_line(guest, folder, value, complaint):
 
 # --- hostile clients ------------------------------------------------------------------------------
 
-def test_clients_that_say_nonsense_are_answered_and_disturb_nobody(monitored, folder):
-    machine, client = monitored(TICKS)
+def test_clients_that_say_nonsense_are_answered_and_disturb_nobody(ticking, folder):
+    machine, client = ticking
     path = qmp.socket_path(folder)
     nonsense = [b"\0" * 100 + b"\n", b"\xff", b"\xc3\x28\n", b"]\n", b'{"execute": "\xc3\x28"}\n',
                 b'"' + b"x" * 70000 + b"\n", b"[" * 2000 + b"\n", b'{"a":"' + b"x" * 200000 + b'"}\n',
@@ -293,8 +306,8 @@ def test_clients_that_say_nonsense_are_answered_and_disturb_nobody(monitored, fo
     assert client.command("query-status")["running"]
 
 
-def test_clients_that_vanish_disturb_nobody(monitored, folder):
-    machine, client = monitored(TICKS)
+def test_clients_that_vanish_disturb_nobody(ticking, folder):
+    machine, client = ticking
     for sent in (b"", b"{", b'{"execute":"query-commands"}' * 200, b'{"execute":"stop"}{"execute":"cont"}'):
         for _ in range(20):
             with qmp.Client(qmp.socket_path(folder)) as other:
@@ -305,8 +318,8 @@ def test_clients_that_vanish_disturb_nobody(monitored, folder):
     assert client.command("query-status")["running"]
 
 
-def test_a_client_that_does_not_read_stops_neither_the_guest_nor_other_clients(monitored, folder):
-    machine, client = monitored(TICKS)
+def test_a_client_that_does_not_read_stops_neither_the_guest_nor_other_clients(ticking, folder):
+    machine, client = ticking
     deaf = qmp.Client(qmp.socket_path(folder))
     deaf.socket.setblocking(False)
     sent = 0
@@ -328,8 +341,8 @@ def test_a_client_that_does_not_read_stops_neither_the_guest_nor_other_clients(m
     assert client.command("query-status")["running"]
 
 
-def test_two_clients_are_served_and_both_hear_of_events(monitored, folder):
-    machine, first = monitored(TICKS)
+def test_two_clients_are_served_and_both_hear_of_events(ticking, folder):
+    machine, first = ticking
     with qmp.Client(qmp.socket_path(folder)) as second, \
             qmp.Client(qmp.socket_path(folder), negotiate=False) as silent:
         second.command("stop")
@@ -344,8 +357,8 @@ def test_two_clients_are_served_and_both_hear_of_events(monitored, folder):
     expect_ticks(machine)
 
 
-def test_of_more_clients_than_there_are_places_the_last_are_closed(monitored, folder):
-    machine, first = monitored(TICKS)
+def test_of_more_clients_than_there_are_places_the_last_are_closed(ticking, folder):
+    machine, first = ticking
     path = qmp.socket_path(folder)
     others = [qmp.Client(path) for _ in range(7)]
     with pytest.raises(qmp.Closed):
