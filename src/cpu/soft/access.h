@@ -47,18 +47,18 @@ void interlocked_written(struct vcpu *, const struct op *, uint64_t ea, unsigned
  * address too, which x86 takes; a thread sanitizer is told that the access is
  * atomic, which it is when aligned.
  */
-#if defined(__SANITIZE_THREAD__) || !(defined(__x86_64__) || defined(__s390x__))
+#if THREAD_SANITIZER || !(defined(__x86_64__) || defined(__s390x__))
 #define ACCESS_LOAD(bits, p) ({ \
 	uint##bits##_t v_; \
 	if ((uintptr_t)(p) & (bits / 8 - 1)) \
-		memcpy(&v_, (p), bits / 8); \
+		shared_read(&v_, (const void *)(p), bits / 8); \
 	else \
 		v_ = __atomic_load_n((const uint##bits##_t *)(p), __ATOMIC_RELAXED); \
 	v_; })
 #define ACCESS_STORE(bits, p, v) do { \
 	uint##bits##_t v_ = (v); \
 	if ((uintptr_t)(p) & (bits / 8 - 1)) \
-		memcpy((p), &v_, bits / 8); \
+		shared_write((void *)(p), &v_, bits / 8); \
 	else \
 		__atomic_store_n((uint##bits##_t *)(p), v_, __ATOMIC_RELAXED); \
 	} while (0)

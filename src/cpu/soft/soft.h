@@ -51,6 +51,7 @@
 #include <time.h>
 
 #include "base/byteorder.h"
+#include "base/shared.h"
 #include "base/util.h"
 #include "cpu/arch.h"
 #include "cpu/vcpu.h"
