@@ -64,7 +64,7 @@ static uint64_t copy_slice(struct guest *g, uint8_t *buffer)
 	return now() - begin;
 }
 
-static uint64_t dma_slice(struct dma_space *space, uint8_t *buffer)
+static uint64_t dma_slice(struct pci_dma_space *space, uint8_t *buffer)
 {
 	uint64_t begin = now();
 	int wrong = 0;
@@ -73,15 +73,15 @@ static uint64_t dma_slice(struct dma_space *space, uint8_t *buffer)
 		uint64_t iova = SDMA + i % PAGES * PAGE_SIZE;
 
 		if (i & PAGES)
-			wrong |= dma_write(space, iova, buffer, PAGE_SIZE);
+			wrong |= pci_dma_write(space, iova, buffer, PAGE_SIZE);
 		else
-			wrong |= dma_read(space, iova, buffer, PAGE_SIZE);
+			wrong |= pci_dma_read(space, iova, buffer, PAGE_SIZE);
 	}
 	assert_int_equal(wrong, 0);
 	return now() - begin;
 }
 
-static void measure_copies(struct guest *g, struct dma_space *space)
+static void measure_copies(struct guest *g, struct pci_dma_space *space)
 {
 	static uint8_t buffer[PAGE_SIZE] __attribute__((aligned(4096)));
 
@@ -94,7 +94,7 @@ static void measure_copies(struct guest *g, struct dma_space *space)
 	}
 }
 
-static void measure_misses(struct guest *g, struct dma_space *space)
+static void measure_misses(struct guest *g, struct pci_dma_space *space)
 {
 	char byte;
 
@@ -105,13 +105,13 @@ static void measure_misses(struct guest *g, struct dma_space *space)
 			guest_rpcit(g, SDMA, GIB);
 			begin = now();
 			for (unsigned page = 0; page < PAGES; page++)
-				dma_read(space, SDMA + page * PAGE_SIZE, &byte, 1);
+				pci_dma_read(space, SDMA + page * PAGE_SIZE, &byte, 1);
 			ns += now() - begin;
 		}
 		slice("dma-miss", ROUNDS * PAGES, ns);
 		begin = now();
 		for (unsigned round = 0; round < ROUNDS * PAGES; round++) {
-			dma_read(space, SDMA, &byte, 1);
+			pci_dma_read(space, SDMA, &byte, 1);
 			guest_rpcit(g, SDMA, PAGE_SIZE);
 		}
 		slice("rpcit-used", ROUNDS * PAGES, now() - begin);
@@ -147,7 +147,7 @@ static const struct zpci_machine_ops quiet;
 
 int main(void)
 {
-	struct dma_space *space;
+	struct pci_dma_space *space;
 	struct guest *g;
 	void *state;
 

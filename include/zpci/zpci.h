@@ -13,7 +13,7 @@
  *   - hands over guest memory and three small sets of functions: what a vCPU
  *     can do (struct zpci_vcpu_ops), where interruptions and events go
  *     (struct zpci_machine_ops), and a function model for each device
- *     (struct pci_function, see pci/pci.h);
+ *     (struct pci_function, see pci.h);
  *   - calls zpci_insn_…() when a guest executes one of the instructions, with
  *     the operands decoded as the instruction format has them.
  *
@@ -42,6 +42,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct zpci;
 struct pci_function;
@@ -407,6 +408,7 @@ bool zpci_has_event(struct zpci *zpci);
  */
 void zpci_update_measurements(struct zpci *zpci, uint64_t now_ms);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -43,8 +43,8 @@
 #include "base/util.h"
 #include "devices/block.h"
 #include "devices/nvme_spec.h"
-#include "dma/dma.h"
-#include "pci/pci.h"
+#include "zpci/dma.h"
+#include "zpci/pci.h"
 
 #define NVME_IO_QUEUES_MAX 64
 #define NVME_QUEUES (NVME_IO_QUEUES_MAX + 1) /* with the admin queue, number 0 */
@@ -143,10 +143,10 @@ struct nvme_request {
 
 	/* Its data: where the guest says it is, and where that is for us. */
 	uint64_t length;
-	struct dma_range *ranges;
+	struct pci_dma_range *ranges;
 	struct iovec *iov;
 	unsigned range_count, iov_count;
-	struct dma_access access;
+	struct pci_dma_access access;
 	bool accessing;
 
 	/* Compare and dataset management, which take more than one block request. */
@@ -317,7 +317,7 @@ struct nvme_request *nvme_end_block(struct block_request *block);
  * at most NVME_TRANSFER_MAX). These return a status.
  */
 uint16_t nvme_map_data(struct nvme_request *r, uint64_t length);
-uint16_t nvme_begin_access(struct nvme_request *r, enum dma_direction direction);
+uint16_t nvme_begin_access(struct nvme_request *r, enum pci_dma_direction direction);
 void nvme_end_access(struct nvme_request *r, uint64_t written);
 uint16_t nvme_copy_to_host(struct nvme_request *r, const void *data, uint64_t length);
 uint16_t nvme_copy_from_host(struct nvme_request *r, void *data, uint64_t length);

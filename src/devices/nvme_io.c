@@ -135,7 +135,7 @@ static uint16_t check_writable(const struct nvme_request *r)
 }
 
 /* Up to where the data is in memory, and an access to it has begun. */
-static uint16_t begin_transfer(struct nvme_request *r, enum dma_direction direction)
+static uint16_t begin_transfer(struct nvme_request *r, enum pci_dma_direction direction)
 {
 	uint16_t status = check_blocks(r);
 
@@ -150,7 +150,7 @@ static uint16_t begin_transfer(struct nvme_request *r, enum dma_direction direct
 
 static uint16_t read_blocks(struct nvme_request *r)
 {
-	uint16_t status = begin_transfer(r, DMA_FROM_DEVICE);
+	uint16_t status = begin_transfer(r, PCI_DMA_FROM_DEVICE);
 
 	if (status)
 		return status;
@@ -173,7 +173,7 @@ static uint16_t write_blocks(struct nvme_request *r)
 	uint16_t status = check_writable(r);
 
 	if (!status)
-		status = begin_transfer(r, DMA_TO_DEVICE);
+		status = begin_transfer(r, PCI_DMA_TO_DEVICE);
 	if (status)
 		return status;
 	r->block.operation = BLOCK_WRITE;
@@ -243,7 +243,7 @@ static void compare_done(struct block_request *block, int result)
 
 static uint16_t compare_blocks(struct nvme_request *r)
 {
-	uint16_t status = begin_transfer(r, DMA_TO_DEVICE);
+	uint16_t status = begin_transfer(r, PCI_DMA_TO_DEVICE);
 
 	if (status)
 		return status;

@@ -122,7 +122,7 @@ void nvme_cq_destroy(struct nvme_cq *cq)
 /* Pages of it that no transfer has needed stay unused memory. */
 static int map_segments(struct nvme_cq *cq)
 {
-	size_t each = NVME_SEGMENTS_MAX * (sizeof(struct dma_range) + sizeof(struct iovec));
+	size_t each = NVME_SEGMENTS_MAX * (sizeof(struct pci_dma_range) + sizeof(struct iovec));
 	uint8_t *at;
 
 	cq->segments_size = NVME_REQUESTS * each;
@@ -132,9 +132,9 @@ static int map_segments(struct nvme_cq *cq)
 		return -ENOMEM;
 	cq->segments = at;
 	for (unsigned i = 0; i < NVME_REQUESTS; i++, at += each) {
-		cq->requests[i].ranges = (struct dma_range *)at;
+		cq->requests[i].ranges = (struct pci_dma_range *)at;
 		cq->requests[i].iov =
-			(struct iovec *)(at + NVME_SEGMENTS_MAX * sizeof(struct dma_range));
+			(struct iovec *)(at + NVME_SEGMENTS_MAX * sizeof(struct pci_dma_range));
 	}
 	return 0;
 }
@@ -269,7 +269,7 @@ static void execute(struct nvme_request *r)
 static unsigned fetch(struct nvme_sq *sq, struct nvme_cq *cq)
 {
 	struct nvme_controller *c = cq->controller;
-	struct dma_space *space = pci_function_dma(c->function);
+	struct pci_dma_space *space = pci_function_dma(c->function);
 	struct nvme_command commands[NVME_FETCH_MAX];
 	uint32_t tail = read_tail(sq, c);
 	uint32_t head = sq->state.head;
@@ -278,8 +278,8 @@ static unsigned fetch(struct nvme_sq *sq, struct nvme_cq *cq)
 	count = MIN(count, MIN(NVME_REQUESTS - cq->busy, NVME_FETCH_MAX));
 	if (!count || sq->deletion || (atomic_load(&c->csts) & NVME_CSTS_CFS))
 		return 0;
-	if (!space || dma_read(space, sq->state.address + ((uint64_t)head << NVME_SQES), commands,
-			       (size_t)count << NVME_SQES)) {
+	if (!space || pci_dma_read(space, sq->state.address + ((uint64_t)head << NVME_SQES),
+				   commands, (size_t)count << NVME_SQES)) {
 		nvme_fatal(c);
 		return 0;
 	}
@@ -345,7 +345,7 @@ static bool has_room(struct nvme_cq *cq)
 static bool post(struct nvme_cq *cq, const struct nvme_request *r)
 {
 	struct nvme_controller *c = cq->controller;
-	struct dma_space *space = pci_function_dma(c->function);
+	struct pci_dma_space *space = pci_function_dma(c->function);
 	struct nvme_completion entry = {
 		.result = le32_of(r->result),
 		.sq_head = le16_of((uint16_t)r->sq->state.head),
@@ -355,8 +355,9 @@ static bool post(struct nvme_cq *cq, const struct nvme_request *r)
 	};
 
 	trace_nvme_completion(c->name, r->sq->id, le16_get(entry.cid), r->status, r->result);
-	if (!space || dma_write(space, cq->state.address + ((uint64_t)cq->state.tail << NVME_CQES),
-				&entry, sizeof(entry))) {
+	if (!space ||
+	    pci_dma_write(space, cq->state.address + ((uint64_t)cq->state.tail << NVME_CQES),
+			  &entry, sizeof(entry))) {
 		nvme_fatal(c);
 		return false;
 	}

@@ -17,16 +17,16 @@
 #define PRP_PER_PAGE (PAGE_SIZE / sizeof(le64))
 #define SGL_PER_READ (PAGE_SIZE / sizeof(struct nvme_sgl_descriptor))
 
-static struct dma_space *space_of(const struct nvme_request *r)
+static struct pci_dma_space *space_of(const struct nvme_request *r)
 {
 	return pci_function_dma(r->cq->controller->function);
 }
 
 static uint16_t fetch(struct nvme_request *r, uint64_t address, void *buffer, uint64_t length)
 {
-	struct dma_space *space = space_of(r);
+	struct pci_dma_space *space = space_of(r);
 
-	if (!space || dma_read(space, address, buffer, length))
+	if (!space || pci_dma_read(space, address, buffer, length))
 		return NVME_STATUS_DATA_TRANSFER_ERROR;
 	return NVME_STATUS_SUCCESS;
 }
@@ -34,7 +34,7 @@ static uint16_t fetch(struct nvme_request *r, uint64_t address, void *buffer, ui
 /* False: too many pieces. */
 static bool add_range(struct nvme_request *r, uint64_t address, uint64_t length)
 {
-	struct dma_range *last = r->range_count ? &r->ranges[r->range_count - 1] : NULL;
+	struct pci_dma_range *last = r->range_count ? &r->ranges[r->range_count - 1] : NULL;
 
 	if (last && last->iova + last->length == address) {
 		last->length += length;
@@ -42,7 +42,7 @@ static bool add_range(struct nvme_request *r, uint64_t address, uint64_t length)
 	}
 	if (r->range_count == NVME_SEGMENTS_MAX)
 		return false;
-	r->ranges[r->range_count++] = (struct dma_range){ address, length };
+	r->ranges[r->range_count++] = (struct pci_dma_range){ address, length };
 	return true;
 }
 
@@ -217,15 +217,15 @@ uint16_t nvme_map_data(struct nvme_request *r, uint64_t length)
 	return NVME_STATUS_INVALID_FIELD | NVME_STATUS_DNR;
 }
 
-uint16_t nvme_begin_access(struct nvme_request *r, enum dma_direction direction)
+uint16_t nvme_begin_access(struct nvme_request *r, enum pci_dma_direction direction)
 {
-	struct dma_space *space = space_of(r);
+	struct pci_dma_space *space = space_of(r);
 	int count;
 
 	if (!space)
 		return NVME_STATUS_DATA_TRANSFER_ERROR;
-	count = dma_access_begin(space, &r->access, direction, r->ranges, r->range_count, r->iov,
-				 NVME_SEGMENTS_MAX);
+	count = pci_dma_access_begin(space, &r->access, direction, r->ranges, r->range_count,
+				     r->iov, NVME_SEGMENTS_MAX);
 	if (count == -E2BIG)
 		return NVME_STATUS_SGL_COUNT_INVALID | NVME_STATUS_DNR;
 	if (count < 0)
@@ -240,19 +240,19 @@ void nvme_end_access(struct nvme_request *r, uint64_t written)
 	if (!r->accessing)
 		return;
 	r->accessing = false;
-	dma_access_end(&r->access, written);
+	pci_dma_access_end(&r->access, written);
 }
 
 uint16_t nvme_copy_to_host(struct nvme_request *r, const void *data, uint64_t length)
 {
-	struct dma_space *space = space_of(r);
+	struct pci_dma_space *space = space_of(r);
 	const uint8_t *at = data;
 	uint16_t status = nvme_map_data(r, length);
 
 	for (unsigned i = 0; !status && i < r->range_count; i++) {
-		const struct dma_range *range = &r->ranges[i];
+		const struct pci_dma_range *range = &r->ranges[i];
 
-		if (!space || dma_write(space, range->iova, at, range->length))
+		if (!space || pci_dma_write(space, range->iova, at, range->length))
 			return NVME_STATUS_DATA_TRANSFER_ERROR;
 		at += range->length;
 	}

@@ -17,7 +17,7 @@
 #include "base/byteorder.h"
 #include "base/util.h"
 #include "devices/testdev_device.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 #define DEFAULT_VECTORS 32
 #define DEFAULT_MEMORY 65536

@@ -21,7 +21,7 @@
 #include <sys/uio.h>
 
 #include "devices/testdev_regs.h"
-#include "dma/dma.h"
+#include "zpci/dma.h"
 
 struct pci_function;
 
@@ -49,10 +49,10 @@ struct testdev_hold {
 	bool active;
 	uint64_t due; /* nanoseconds of CLOCK_MONOTONIC, or TESTDEV_NEVER */
 	struct testdev_job job;
-	struct dma_range range;
+	struct pci_dma_range range;
 	struct iovec iov[TESTDEV_HOLD_MAX / 4096 + 1];
 	unsigned iov_count;
-	struct dma_access access;
+	struct pci_dma_access access;
 };
 
 struct testdev_rate {

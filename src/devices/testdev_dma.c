@@ -14,7 +14,7 @@
 #include "base/byteorder.h"
 #include "base/util.h"
 #include "devices/testdev_device.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 #define PIECE 16384
 
@@ -76,7 +76,7 @@ static size_t same_as_pattern(const struct testdev_parameters *p, uint64_t offse
 /* --- transfers that end --------------------------------------------------------------- */
 
 /* One piece; false when the rest need not be looked at. */
-static bool move(struct testdev *d, struct dma_space *space, const struct testdev_job *job,
+static bool move(struct testdev *d, struct pci_dma_space *space, const struct testdev_job *job,
 		 uint64_t offset, size_t length, struct testdev_end *end)
 {
 	const struct testdev_parameters *p = &job->p;
@@ -86,17 +86,17 @@ static bool move(struct testdev *d, struct dma_space *space, const struct testde
 
 	switch (job->operation) {
 	case TESTDEV_OP_READ:
-		error = dma_read(space, iova, d->memory + p->local + offset, length);
+		error = pci_dma_read(space, iova, d->memory + p->local + offset, length);
 		break;
 	case TESTDEV_OP_WRITE:
-		error = dma_write(space, iova, d->memory + p->local + offset, length);
+		error = pci_dma_write(space, iova, d->memory + p->local + offset, length);
 		break;
 	case TESTDEV_OP_FILL:
 		make_pattern(p, offset, buffer, length);
-		error = dma_write(space, iova, buffer, length);
+		error = pci_dma_write(space, iova, buffer, length);
 		break;
 	default:
-		error = dma_read(space, iova, buffer, length);
+		error = pci_dma_read(space, iova, buffer, length);
 	}
 	end->outcome = outcome_of(error);
 	if (error)
@@ -139,7 +139,7 @@ static bool parameters_valid(const struct testdev *d, const struct testdev_job *
 /* Without the lock. */
 static struct testdev_end transfer(struct testdev *d, const struct testdev_job *job)
 {
-	struct dma_space *space = pci_function_dma(d->function);
+	struct pci_dma_space *space = pci_function_dma(d->function);
 	struct testdev_end end = { 0 };
 	uint64_t offset = 0;
 
@@ -213,7 +213,7 @@ static void end_hold(struct testdev *d, struct testdev_hold *hold, bool complete
 			end.result = hash(end.result, part->iov_base, part->iov_len);
 		end.done += part->iov_len;
 	}
-	dma_access_end(&hold->access, fill ? end.done : 0);
+	pci_dma_access_end(&hold->access, fill ? end.done : 0);
 	hold->active = false;
 	note_end(d, &hold->job, &end);
 }
@@ -231,7 +231,7 @@ static struct testdev_hold *free_hold(struct testdev *d)
 
 static void begin_hold(struct testdev *d, const struct testdev_job *job)
 {
-	struct dma_space *space = pci_function_dma(d->function);
+	struct pci_dma_space *space = pci_function_dma(d->function);
 	struct testdev_hold *hold = free_hold(d);
 	struct testdev_end end = { 0 };
 	int count;
@@ -242,11 +242,12 @@ static void begin_hold(struct testdev *d, const struct testdev_job *job)
 		return;
 	}
 	hold->job = *job;
-	hold->range = (struct dma_range){ job->p.address, job->p.length };
-	count = space ? dma_access_begin(space, &hold->access,
-					 job->operation == TESTDEV_OP_HOLD_FILL ? DMA_FROM_DEVICE :
-										  DMA_TO_DEVICE,
-					 &hold->range, 1, hold->iov, ARRAY_SIZE(hold->iov)) :
+	hold->range = (struct pci_dma_range){ job->p.address, job->p.length };
+	count = space ? pci_dma_access_begin(space, &hold->access,
+					     job->operation == TESTDEV_OP_HOLD_FILL ?
+						     PCI_DMA_FROM_DEVICE :
+						     PCI_DMA_TO_DEVICE,
+					     &hold->range, 1, hold->iov, ARRAY_SIZE(hold->iov)) :
 			-EPERM;
 	if (count < 0) {
 		end.outcome = outcome_of(count);

@@ -7,7 +7,7 @@
 
 #include "base/util.h"
 #include "devices/testdev_device.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 /* So many at once, when the thread is late; then others get their turn. */
 #define RATE_BATCH 64

@@ -29,7 +29,7 @@
 
 #define IOTLB_PAGES 2048 /* entries, a power of two */
 #define IOTLB_BLOCKS 8
-#define COPY_PAGES_MAX (DMA_COPY_MAX / PAGE_SIZE + 1)
+#define COPY_PAGES_MAX (PCI_DMA_COPY_MAX / PAGE_SIZE + 1)
 
 /* `tag` is the page's IOVA with TAG_VALID, or 0; bits of no use in an address. */
 #define TAG_VALID 1ull
@@ -40,7 +40,7 @@ struct iotlb_page {
 	uint64_t absolute;
 };
 
-struct dma_space {
+struct pci_dma_space {
 	const struct dma_memory *memory;
 	const struct dma_space_ops *ops;
 	void *opaque;
@@ -51,7 +51,7 @@ struct dma_space {
 	bool open;
 	bool bus_master;
 	uint64_t epoch;
-	struct dma_access in_flight; /* head of a ring */
+	struct pci_dma_access in_flight; /* head of a ring */
 	struct dma_counters counters;
 	uint64_t inject_count; /* pages until one fails, 0: none will */
 	int inject_reason;
@@ -74,10 +74,10 @@ struct fault {
 	int reason;
 };
 
-struct dma_space *dma_space_new(const struct dma_memory *memory, const struct dma_space_ops *ops,
-				void *opaque)
+struct pci_dma_space *dma_space_new(const struct dma_memory *memory,
+				    const struct dma_space_ops *ops, void *opaque)
 {
-	struct dma_space *space = calloc(1, sizeof(*space));
+	struct pci_dma_space *space = calloc(1, sizeof(*space));
 	pthread_condattr_t monotonic;
 
 	if (!space)
@@ -95,7 +95,7 @@ struct dma_space *dma_space_new(const struct dma_memory *memory, const struct dm
 	return space;
 }
 
-void dma_space_free(struct dma_space *space)
+void dma_space_free(struct pci_dma_space *space)
 {
 	if (!space)
 		return;
@@ -105,12 +105,12 @@ void dma_space_free(struct dma_space *space)
 	free(space);
 }
 
-const struct dma_memory *dma_space_memory(const struct dma_space *space)
+const struct dma_memory *dma_space_memory(const struct pci_dma_space *space)
 {
 	return space->memory;
 }
 
-void dma_space_inject(struct dma_space *space, uint64_t count, int reason)
+void dma_space_inject(struct pci_dma_space *space, uint64_t count, int reason)
 {
 	pthread_mutex_lock(&space->lock);
 	space->inject_count = count;
@@ -118,7 +118,7 @@ void dma_space_inject(struct dma_space *space, uint64_t count, int reason)
 	pthread_mutex_unlock(&space->lock);
 }
 
-struct dma_counters dma_space_counters(struct dma_space *space)
+struct dma_counters dma_space_counters(struct pci_dma_space *space)
 {
 	struct dma_counters counters;
 
@@ -130,7 +130,7 @@ struct dma_counters dma_space_counters(struct dma_space *space)
 
 /* --- the IOTLB; all with the lock held ------------------------------------- */
 
-static void iotlb_drop_all(struct dma_space *space)
+static void iotlb_drop_all(struct pci_dma_space *space)
 {
 	if (space->pages_used) {
 		memset(space->pages, 0, IOTLB_PAGES * sizeof(*space->pages));
@@ -141,7 +141,7 @@ static void iotlb_drop_all(struct dma_space *space)
 }
 
 /* `last` is the address of the last byte. */
-static void iotlb_drop(struct dma_space *space, uint64_t first, uint64_t last)
+static void iotlb_drop(struct pci_dma_space *space, uint64_t first, uint64_t last)
 {
 	uint64_t page = first >> PAGE_SHIFT;
 	uint64_t count = (last >> PAGE_SHIFT) - page + 1;
@@ -164,7 +164,7 @@ static void iotlb_drop(struct dma_space *space, uint64_t first, uint64_t last)
 	}
 }
 
-static const struct dma_translation *iotlb_find_block(struct dma_space *space, uint64_t iova)
+static const struct dma_translation *iotlb_find_block(struct pci_dma_space *space, uint64_t iova)
 {
 	for (unsigned i = 0; space->blocks_used && i < IOTLB_BLOCKS; i++) {
 		if (space->blocks[i].size && iova - space->blocks[i].iova < space->blocks[i].size)
@@ -173,7 +173,7 @@ static const struct dma_translation *iotlb_find_block(struct dma_space *space, u
 	return NULL;
 }
 
-static void iotlb_add(struct dma_space *space, const struct dma_translation *t)
+static void iotlb_add(struct pci_dma_space *space, const struct dma_translation *t)
 {
 	if (t->once)
 		return;
@@ -195,8 +195,8 @@ static void iotlb_add(struct dma_space *space, const struct dma_translation *t)
  * The host address of the page that contains `iova`, or NULL with the reason in
  * `fault`.
  */
-static uint8_t *translate_page(struct dma_space *space, uint64_t iova,
-			       enum dma_direction direction, struct fault *fault)
+static uint8_t *translate_page(struct pci_dma_space *space, uint64_t iova,
+			       enum pci_dma_direction direction, struct fault *fault)
 {
 	uint64_t page = iova & PAGE_MASK;
 	const struct dma_translation *block;
@@ -240,7 +240,7 @@ static uint8_t *translate_page(struct dma_space *space, uint64_t iova,
 	absolute = block->absolute + (page - block->iova);
 	writable = block->writable;
 found:
-	if (direction == DMA_FROM_DEVICE && !writable) {
+	if (direction == PCI_DMA_FROM_DEVICE && !writable) {
 		fault->reason = space->ops->reason_protected;
 		goto failed;
 	}
@@ -250,14 +250,14 @@ failed:
 	return NULL;
 }
 
-static bool may_transfer(const struct dma_space *space)
+static bool may_transfer(const struct pci_dma_space *space)
 {
 	return space->open && space->bus_master;
 }
 
 /* --- opening and closing --------------------------------------------------- */
 
-void dma_space_open(struct dma_space *space)
+void dma_space_open(struct pci_dma_space *space)
 {
 	pthread_mutex_lock(&space->lock);
 	/* Without the table the space works, only slower: no reason to fail. */
@@ -267,7 +267,7 @@ void dma_space_open(struct dma_space *space)
 	pthread_mutex_unlock(&space->lock);
 }
 
-void dma_space_close(struct dma_space *space)
+void dma_space_close(struct pci_dma_space *space)
 {
 	pthread_mutex_lock(&space->lock);
 	space->open = false;
@@ -275,7 +275,7 @@ void dma_space_close(struct dma_space *space)
 	pthread_mutex_unlock(&space->lock);
 }
 
-void dma_space_set_bus_master(struct dma_space *space, bool on)
+void dma_space_set_bus_master(struct pci_dma_space *space, bool on)
 {
 	pthread_mutex_lock(&space->lock);
 	space->bus_master = on;
@@ -284,12 +284,12 @@ void dma_space_set_bus_master(struct dma_space *space, bool on)
 
 /* --- invalidation ---------------------------------------------------------- */
 
-static bool ranges_overlap(const struct dma_access *access, uint64_t first, uint64_t last)
+static bool ranges_overlap(const struct pci_dma_access *access, uint64_t first, uint64_t last)
 {
 	if (access->first > last || access->last < first)
 		return false;
 	for (unsigned i = 0; i < access->range_count; i++) {
-		const struct dma_range *range = &access->ranges[i];
+		const struct pci_dma_range *range = &access->ranges[i];
 
 		if (range->length && (range->iova & PAGE_MASK) <= last &&
 		    range->iova + (range->length - 1) >= first)
@@ -298,9 +298,9 @@ static bool ranges_overlap(const struct dma_access *access, uint64_t first, uint
 	return false;
 }
 
-static bool in_use(const struct dma_space *space, uint64_t first, uint64_t last, uint64_t epoch)
+static bool in_use(const struct pci_dma_space *space, uint64_t first, uint64_t last, uint64_t epoch)
 {
-	for (const struct dma_access *a = space->in_flight.next; a != &space->in_flight;
+	for (const struct pci_dma_access *a = space->in_flight.next; a != &space->in_flight;
 	     a = a->next) {
 		if (a->epoch < epoch && ranges_overlap(a, first, last))
 			return true;
@@ -323,7 +323,8 @@ static struct timespec deadline_after(uint64_t us)
 }
 
 /* Whole pages are meant: a page that is touched is taken away. */
-static int invalidate(struct dma_space *space, uint64_t first, uint64_t last, uint64_t timeout_us)
+static int invalidate(struct pci_dma_space *space, uint64_t first, uint64_t last,
+		      uint64_t timeout_us)
 {
 	struct timespec deadline;
 	uint64_t epoch;
@@ -360,7 +361,7 @@ out:
 	return error;
 }
 
-int dma_space_invalidate(struct dma_space *space, uint64_t iova, uint64_t length,
+int dma_space_invalidate(struct pci_dma_space *space, uint64_t iova, uint64_t length,
 			 uint64_t timeout_us)
 {
 	if (!length)
@@ -370,7 +371,7 @@ int dma_space_invalidate(struct dma_space *space, uint64_t iova, uint64_t length
 	return invalidate(space, iova, iova + (length - 1), timeout_us);
 }
 
-unsigned dma_space_waiters(struct dma_space *space)
+unsigned dma_space_waiters(struct pci_dma_space *space)
 {
 	unsigned waiters;
 
@@ -380,7 +381,7 @@ unsigned dma_space_waiters(struct dma_space *space)
 	return waiters;
 }
 
-int dma_space_drain(struct dma_space *space, uint64_t timeout_us)
+int dma_space_drain(struct pci_dma_space *space, uint64_t timeout_us)
 {
 	return invalidate(space, 0, UINT64_MAX, timeout_us);
 }
@@ -419,7 +420,7 @@ static size_t unit_at(const uint8_t *host, size_t length)
 
 static void copy_to_memory(uint8_t *host, const uint8_t *buffer, size_t length)
 {
-	if (length > DMA_ORDERED_MAX) {
+	if (length > PCI_DMA_ORDERED_MAX) {
 		memcpy(host, buffer, length);
 		return;
 	}
@@ -440,7 +441,7 @@ static void copy_to_memory(uint8_t *host, const uint8_t *buffer, size_t length)
 
 static void copy_from_memory(uint8_t *buffer, const uint8_t *host, size_t length)
 {
-	if (length > DMA_ORDERED_MAX) {
+	if (length > PCI_DMA_ORDERED_MAX) {
 		memcpy(buffer, host, length);
 		return;
 	}
@@ -459,14 +460,14 @@ static void copy_from_memory(uint8_t *buffer, const uint8_t *host, size_t length
 	}
 }
 
-static void report_fault(struct dma_space *space, enum dma_direction direction,
+static void report_fault(struct pci_dma_space *space, enum pci_dma_direction direction,
 			 const struct fault *fault)
 {
 	if (space->ops->fault)
 		space->ops->fault(space->opaque, fault->iova, direction, fault->reason);
 }
 
-static void report_written(struct dma_space *space, const uint8_t *host, size_t length)
+static void report_written(struct pci_dma_space *space, const uint8_t *host, size_t length)
 {
 	const struct dma_memory *memory = space->memory;
 
@@ -475,7 +476,7 @@ static void report_written(struct dma_space *space, const uint8_t *host, size_t 
 }
 
 /* Does the range end before the address space does? If not, say what is wrong. */
-static bool range_ends(struct dma_space *space, uint64_t iova, uint64_t length,
+static bool range_ends(struct pci_dma_space *space, uint64_t iova, uint64_t length,
 		       struct fault *fault)
 {
 	if (length - 1 <= UINT64_MAX - iova)
@@ -488,8 +489,8 @@ static bool range_ends(struct dma_space *space, uint64_t iova, uint64_t length,
  * Translate [iova, iova + length), length not 0, into pieces of a page and less.
  * The number of them, or 0 with `fault` filled.
  */
-static unsigned translate_pieces(struct dma_space *space, uint64_t iova, size_t length,
-				 enum dma_direction direction, struct piece *pieces,
+static unsigned translate_pieces(struct pci_dma_space *space, uint64_t iova, size_t length,
+				 enum pci_dma_direction direction, struct piece *pieces,
 				 struct fault *fault)
 {
 	unsigned count = 0;
@@ -509,7 +510,7 @@ static unsigned translate_pieces(struct dma_space *space, uint64_t iova, size_t 
 	return count;
 }
 
-int dma_read(struct dma_space *space, uint64_t iova, void *buffer, size_t length)
+int pci_dma_read(struct pci_dma_space *space, uint64_t iova, void *buffer, size_t length)
 {
 	struct piece pieces[COPY_PAGES_MAX];
 	uint8_t *to = buffer;
@@ -518,14 +519,14 @@ int dma_read(struct dma_space *space, uint64_t iova, void *buffer, size_t length
 
 	if (!length)
 		return 0;
-	if (length > DMA_COPY_MAX)
+	if (length > PCI_DMA_COPY_MAX)
 		return -EINVAL;
 	pthread_mutex_lock(&space->lock);
 	if (!may_transfer(space)) {
 		pthread_mutex_unlock(&space->lock);
 		return -EPERM;
 	}
-	count = translate_pieces(space, iova, length, DMA_TO_DEVICE, pieces, &fault);
+	count = translate_pieces(space, iova, length, PCI_DMA_TO_DEVICE, pieces, &fault);
 	for (unsigned i = 0; i < count; i++) {
 		copy_from_memory(to, pieces[i].host, pieces[i].length);
 		to += pieces[i].length;
@@ -535,11 +536,11 @@ int dma_read(struct dma_space *space, uint64_t iova, void *buffer, size_t length
 	pthread_mutex_unlock(&space->lock);
 	if (count)
 		return 0;
-	report_fault(space, DMA_TO_DEVICE, &fault);
+	report_fault(space, PCI_DMA_TO_DEVICE, &fault);
 	return -EFAULT;
 }
 
-int dma_write(struct dma_space *space, uint64_t iova, const void *buffer, size_t length)
+int pci_dma_write(struct pci_dma_space *space, uint64_t iova, const void *buffer, size_t length)
 {
 	struct piece pieces[COPY_PAGES_MAX];
 	const uint8_t *from = buffer;
@@ -548,14 +549,14 @@ int dma_write(struct dma_space *space, uint64_t iova, const void *buffer, size_t
 
 	if (!length)
 		return 0;
-	if (length > DMA_COPY_MAX)
+	if (length > PCI_DMA_COPY_MAX)
 		return -EINVAL;
 	pthread_mutex_lock(&space->lock);
 	if (!may_transfer(space)) {
 		pthread_mutex_unlock(&space->lock);
 		return -EPERM;
 	}
-	count = translate_pieces(space, iova, length, DMA_FROM_DEVICE, pieces, &fault);
+	count = translate_pieces(space, iova, length, PCI_DMA_FROM_DEVICE, pieces, &fault);
 	for (unsigned i = 0; i < count; i++) {
 		copy_to_memory(pieces[i].host, from, pieces[i].length);
 		from += pieces[i].length;
@@ -567,7 +568,7 @@ int dma_write(struct dma_space *space, uint64_t iova, const void *buffer, size_t
 		report_written(space, pieces[i].host, pieces[i].length);
 	if (count)
 		return 0;
-	report_fault(space, DMA_FROM_DEVICE, &fault);
+	report_fault(space, PCI_DMA_FROM_DEVICE, &fault);
 	return -EFAULT;
 }
 
@@ -577,8 +578,8 @@ int dma_write(struct dma_space *space, uint64_t iova, const void *buffer, size_t
  * Add one range to the list, merging with what is there where host memory goes
  * on. Returns 0, -E2BIG, or -EFAULT with `fault` filled.
  */
-static int add_range(struct dma_space *space, struct dma_access *access,
-		     const struct dma_range *range, struct iovec *iov, unsigned capacity,
+static int add_range(struct pci_dma_space *space, struct pci_dma_access *access,
+		     const struct pci_dma_range *range, struct iovec *iov, unsigned capacity,
 		     struct fault *fault)
 {
 	uint64_t iova = range->iova, length = range->length;
@@ -608,15 +609,15 @@ static int add_range(struct dma_space *space, struct dma_access *access,
 	return 0;
 }
 
-int dma_access_begin(struct dma_space *space, struct dma_access *access,
-		     enum dma_direction direction, const struct dma_range *ranges,
-		     unsigned range_count, struct iovec *iov, unsigned iov_capacity)
+int pci_dma_access_begin(struct pci_dma_space *space, struct pci_dma_access *access,
+			 enum pci_dma_direction direction, const struct pci_dma_range *ranges,
+			 unsigned range_count, struct iovec *iov, unsigned iov_capacity)
 {
 	struct fault fault;
 	uint64_t length = 0;
 	int error = 0;
 
-	*access = (struct dma_access){
+	*access = (struct pci_dma_access){
 		.space = space,
 		.ranges = ranges,
 		.iov = iov,
@@ -635,7 +636,7 @@ int dma_access_begin(struct dma_space *space, struct dma_access *access,
 		length += ranges[i].length;
 	}
 	if (!error) {
-		if (direction == DMA_TO_DEVICE)
+		if (direction == PCI_DMA_TO_DEVICE)
 			space->counters.read += length;
 		else
 			space->counters.written += length;
@@ -651,15 +652,15 @@ int dma_access_begin(struct dma_space *space, struct dma_access *access,
 	return error ? error : (int)access->iov_count;
 }
 
-void dma_access_end(struct dma_access *access, uint64_t written)
+void pci_dma_access_end(struct pci_dma_access *access, uint64_t written)
 {
-	struct dma_space *space = access->space;
+	struct pci_dma_space *space = access->space;
 
 	/*
 	 * First the report, then the end: whoever waits for the end may rely on
 	 * the memory's owner knowing what was stored.
 	 */
-	if (access->direction == DMA_FROM_DEVICE) {
+	if (access->direction == PCI_DMA_FROM_DEVICE) {
 		for (unsigned i = 0; i < access->iov_count && written; i++) {
 			size_t length = MIN(written, access->iov[i].iov_len);
 

@@ -12,7 +12,7 @@
 #include "devices/device.h"
 #include "machine/function_config.h"
 #include "machine/internal.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 #include "zpci/zpci.h"
 
 /* Where QEMU has devices in its tree of objects; clients know devices by it. */

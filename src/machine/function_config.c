@@ -9,7 +9,7 @@
 #include "devices/device.h"
 #include "machine/ebcdic.h"
 #include "machine/version.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 /*
  * Linux before 6.14 knows functions of one device by their PCHID, later ones by their

@@ -15,7 +15,7 @@
 #include "devices/device.h"
 #include "machine/control.h"
 #include "monitor/command.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 #define GENERIC_ERROR "GenericError"
 #define DEVICE_NOT_FOUND "DeviceNotFound"

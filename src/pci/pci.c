@@ -11,7 +11,8 @@
  * The MSI-X table and the pending bits are kept as the little-endian bytes that
  * the guest reads, so that accesses of any size need no decoding.
  */
-#include "pci/pci.h"
+#include "pci/host.h"
+#include "zpci/pci.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -103,7 +104,7 @@ struct pci_function {
 	atomic_bool msi_enabled;
 
 	/* The host side; changes only while the device is quiet. */
-	struct dma_space *_Atomic dma;
+	struct pci_dma_space *_Atomic dma;
 	const struct pci_msi_ops *msi_ops;
 	void *msi_opaque;
 };
@@ -548,7 +549,7 @@ void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTER
 
 /* --- attaching and reset ------------------------------------------------------ */
 
-struct dma_space *pci_function_dma(struct pci_function *f)
+struct pci_dma_space *pci_function_dma(struct pci_function *f)
 {
 	return f->dma;
 }
@@ -570,7 +571,7 @@ static void update_derived(struct pci_function *f)
 		dma_space_set_bus_master(f->dma, f->bus_master);
 }
 
-int pci_function_attach(struct pci_function *f, struct dma_space *dma,
+int pci_function_attach(struct pci_function *f, struct pci_dma_space *dma,
 			const struct pci_msi_ops *msi, void *opaque)
 {
 	if (f->dma)

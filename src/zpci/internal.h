@@ -32,7 +32,7 @@
 #include "base/byteorder.h"
 #include "base/util.h"
 #include "dma/dma.h"
-#include "pci/pci.h"
+#include "pci/host.h"
 #include "zpci/zpci.h"
 
 /* Function handles; see zpci.h. */
@@ -176,7 +176,7 @@ struct zpci_function {
 	struct zpci_function_config config;
 	uint8_t pfgid;
 	struct pci_function *pci;
-	struct dma_space *dma;
+	struct pci_dma_space *dma;
 
 	pthread_mutex_t control;
 	pthread_mutex_t lock;

@@ -125,7 +125,7 @@ static void deliver(void *opaque, uint64_t address, uint32_t data)
 		le32 message;
 
 		le32_set(&message, data);
-		dma_write(f->dma, address, &message, sizeof(message));
+		pci_dma_write(f->dma, address, &message, sizeof(message));
 		return;
 	}
 	/* The lock is held so that nothing is set after a deregistration. */

@@ -350,7 +350,7 @@ static void clip(const struct ioat *ioat, uint64_t iova, struct dma_translation 
  * kept: it is asked for again page by page.
  */
 static int check_key(const struct zpci_function *f, unsigned key, uint64_t iova,
-		     enum dma_direction direction, struct dma_translation *t)
+		     enum pci_dma_direction direction, struct dma_translation *t)
 {
 	const struct zpci_guest_memory *memory = &f->zpci->config.memory;
 	uint64_t page = t->absolute + ((iova & PAGE_MASK) - t->iova);
@@ -360,7 +360,7 @@ static int check_key(const struct zpci_function *f, unsigned key, uint64_t iova,
 		return 0;
 	storage_key = memory->storage_key(memory->opaque, page);
 	if (storage_key >> 4 != key &&
-	    (direction == DMA_FROM_DEVICE || storage_key & STORAGE_KEY_FETCH_PROTECTED))
+	    (direction == PCI_DMA_FROM_DEVICE || storage_key & STORAGE_KEY_FETCH_PROTECTED))
 		return PEC_KEY;
 	*t = (struct dma_translation){
 		.iova = iova & PAGE_MASK,
@@ -376,7 +376,7 @@ static int check_key(const struct zpci_function *f, unsigned key, uint64_t iova,
  * Called with the lock of the DMA space held. `ioat` changes only while the space
  * is closed, so it is read without the function's lock.
  */
-static int translate(void *opaque, uint64_t iova, enum dma_direction direction,
+static int translate(void *opaque, uint64_t iova, enum pci_dma_direction direction,
 		     struct dma_translation *t)
 {
 	struct zpci_function *f = opaque;
@@ -397,7 +397,7 @@ static int translate(void *opaque, uint64_t iova, enum dma_direction direction,
 	return check_key(f, IOTA_KEY(ioat->iota), iova, direction, t);
 }
 
-static void fault(void *opaque, uint64_t iova, enum dma_direction direction, int reason)
+static void fault(void *opaque, uint64_t iova, enum pci_dma_direction direction, int reason)
 {
 	function_fail(opaque, reason, iova);
 }

@@ -174,7 +174,7 @@ static void *change_tables(void *opaque)
 	return NULL;
 }
 
-static int translate(void *opaque, uint64_t iova, enum dma_direction direction,
+static int translate(void *opaque, uint64_t iova, enum pci_dma_direction direction,
 		     struct dma_translation *t)
 {
 	struct fuzz *f = opaque;
@@ -192,26 +192,27 @@ static const struct dma_space_ops space_ops = {
 };
 
 /* Writes what it has read, so that a guest's tables change by DMA, too. */
-static void transfer(struct dma_space *space, uint64_t iova)
+static void transfer(struct pci_dma_space *space, uint64_t iova)
 {
 	static uint8_t buffer[0x2345];
-	struct dma_range range = { iova, 0x3000 };
-	struct dma_access access;
+	struct pci_dma_range range = { iova, 0x3000 };
+	struct pci_dma_access access;
 	struct iovec iov[4];
 
-	(void)dma_read(space, iova, buffer, sizeof(buffer));
-	(void)dma_write(space, iova ^ 0x1000, buffer, 64);
-	if (dma_access_begin(space, &access, DMA_FROM_DEVICE, &range, 1, iov, ARRAY_SIZE(iov)) > 0) {
+	(void)pci_dma_read(space, iova, buffer, sizeof(buffer));
+	(void)pci_dma_write(space, iova ^ 0x1000, buffer, 64);
+	if (pci_dma_access_begin(space, &access, PCI_DMA_FROM_DEVICE, &range, 1, iov,
+				 ARRAY_SIZE(iov)) > 0) {
 		check(dma_space_invalidate(space, iova, 1, 0) == -EAGAIN, "nobody is waited for");
 		*(volatile uint8_t *)iov[0].iov_base = 0;
-		dma_access_end(&access, 1);
+		pci_dma_access_end(&access, 1);
 	}
 	check(!dma_space_invalidate(space, iova, 0x3000, 0), "somebody is waited for");
 }
 
 static void walk_moving_tables(struct fuzz *f)
 {
-	struct dma_space *space = dma_space_new(&f->memory, &space_ops, f);
+	struct pci_dma_space *space = dma_space_new(&f->memory, &space_ops, f);
 	struct ioat_cursor c;
 	struct ioat_run run;
 	pthread_t thread;

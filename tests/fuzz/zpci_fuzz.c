@@ -19,7 +19,7 @@
 #include "base/byteorder.h"
 #include "base/util.h"
 #include "dma/dma.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 #include "zpci/zpci.h"
 
 #include "input.h"
@@ -39,8 +39,8 @@
 
 struct device {
 	struct pci_function *function;
-	struct dma_access access;
-	struct dma_range range;
+	struct pci_dma_access access;
+	struct pci_dma_range range;
 	struct iovec iov[4];
 	bool in_flight;
 	bool attached;
@@ -93,17 +93,17 @@ enum {
 static void end_access(struct device *d)
 {
 	if (d->in_flight)
-		dma_access_end(&d->access, 1);
+		pci_dma_access_end(&d->access, 1);
 	d->in_flight = false;
 }
 
 static void begin_access(struct device *d, uint64_t value)
 {
 	end_access(d);
-	d->range = (struct dma_range){ value, value & 0x3fff };
-	d->in_flight = dma_access_begin(pci_function_dma(d->function), &d->access,
-					value & 1 ? DMA_FROM_DEVICE : DMA_TO_DEVICE, &d->range, 1,
-					d->iov, ARRAY_SIZE(d->iov)) >= 0;
+	d->range = (struct pci_dma_range){ value, value & 0x3fff };
+	d->in_flight = pci_dma_access_begin(pci_function_dma(d->function), &d->access,
+					    value & 1 ? PCI_DMA_FROM_DEVICE : PCI_DMA_TO_DEVICE,
+					    &d->range, 1, d->iov, ARRAY_SIZE(d->iov)) >= 0;
 	for (unsigned i = 0; d->in_flight && (value & 1) && i < d->access.iov_count; i++)
 		memset(d->iov[i].iov_base, 0x40, d->iov[i].iov_len);
 }
@@ -126,11 +126,12 @@ static void bar_write(void *opaque, unsigned bar, uint64_t offset, unsigned size
 	d->registers[offset / 8] = value;
 	switch (offset) {
 	case REGISTER_READ:
-		(void)dma_read(pci_function_dma(d->function), value, buffer, value % sizeof(buffer));
+		(void)pci_dma_read(pci_function_dma(d->function), value, buffer,
+				   value % sizeof(buffer));
 		break;
 	case REGISTER_WRITE:
-		(void)dma_write(pci_function_dma(d->function), value, buffer,
-				value % sizeof(buffer));
+		(void)pci_dma_write(pci_function_dma(d->function), value, buffer,
+				    value % sizeof(buffer));
 		break;
 	case REGISTER_MSIX:
 		pci_function_msix_notify(d->function, (unsigned)value);

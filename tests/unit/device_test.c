@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "devices/device.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 static char directory[] = "/var/tmp/zvisor-device-XXXXXX";
 

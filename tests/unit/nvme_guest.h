@@ -19,7 +19,7 @@
 #include "base/util.h"
 #include "devices/device.h"
 #include "devices/nvme_spec.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 #define GUEST_PAGES 4096u
 #define GUEST_BUS 0x700000000ull

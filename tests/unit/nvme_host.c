@@ -17,7 +17,7 @@ enum { REASON_UNMAPPED = 1, REASON_PROTECTED, REASON_ADDRESSING };
 
 struct host {
 	struct dma_memory memory;
-	struct dma_space *space;
+	struct pci_dma_space *space;
 	unsigned pages;
 	uint64_t bus_base;
 	_Atomic bool *unmapped;
@@ -25,7 +25,7 @@ struct host {
 	_Atomic unsigned interrupts[VECTORS_MAX];
 };
 
-static int translate(void *opaque, uint64_t iova, enum dma_direction direction,
+static int translate(void *opaque, uint64_t iova, enum pci_dma_direction direction,
 		     struct dma_translation *translation)
 {
 	struct host *h = opaque;

@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "pci/pci.h"
+#include "pci/host.h"
+#include "zpci/pci.h"
 
 /* With bus master and all vectors enabled: vector n is interrupt n. */
 void *host_attach(struct pci_function *f, uint8_t *memory, unsigned pages, uint64_t bus_base);

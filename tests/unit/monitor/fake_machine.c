@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "devices/device.h"
-#include "pci/pci.h"
+#include "zpci/pci.h"
 
 static void __attribute__((format(printf, 2, 3)))
 record(struct machine *machine, const char *format, ...)

@@ -26,7 +26,7 @@
 /* A translator that is an array: pages from IOVA on; and one block of 1 MiB. */
 struct world {
 	struct dma_memory memory;
-	struct dma_space *space;
+	struct pci_dma_space *space;
 	uint64_t absolute[PAGES]; /* 0: not mapped */
 	bool read_only[PAGES];
 	uint64_t block_iova, block_absolute, block_size;
@@ -34,12 +34,12 @@ struct world {
 	unsigned faults;
 	uint64_t fault_iova;
 	int fault_reason;
-	enum dma_direction fault_direction;
+	enum pci_dma_direction fault_direction;
 	unsigned reports;
 	uint64_t report_absolute[8], report_length[8];
 };
 
-static int translate(void *opaque, uint64_t iova, enum dma_direction direction,
+static int translate(void *opaque, uint64_t iova, enum pci_dma_direction direction,
 		     struct dma_translation *t)
 {
 	struct world *w = opaque;
@@ -58,7 +58,7 @@ static int translate(void *opaque, uint64_t iova, enum dma_direction direction,
 	return 0;
 }
 
-static void fault(void *opaque, uint64_t iova, enum dma_direction direction, int reason)
+static void fault(void *opaque, uint64_t iova, enum pci_dma_direction direction, int reason)
 {
 	struct world *w = opaque;
 
@@ -117,10 +117,10 @@ static void copies_cross_pages_that_are_apart_in_memory(void **state)
 	struct world *w = *state;
 	char buffer[] = "across two pages", back[sizeof(buffer)];
 
-	assert_int_equal(dma_write(w->space, IOVA + 0xff9, buffer, sizeof(buffer)), 0);
+	assert_int_equal(pci_dma_write(w->space, IOVA + 0xff9, buffer, sizeof(buffer)), 0);
 	assert_memory_equal(w->memory.base + 0x10ff9, buffer, 7);
 	assert_memory_equal(w->memory.base + 0x30000, buffer + 7, sizeof(buffer) - 7);
-	assert_int_equal(dma_read(w->space, IOVA + 0xff9, back, sizeof(buffer)), 0);
+	assert_int_equal(pci_dma_read(w->space, IOVA + 0xff9, back, sizeof(buffer)), 0);
 	assert_string_equal(back, buffer);
 	assert_int_equal(w->reports, 2);
 	assert_int_equal(w->report_absolute[0], 0x10ff9);
@@ -141,18 +141,18 @@ static void copies_of_every_length_and_alignment_are_exact(void **state)
 			memset(w->memory.base + 0x10100, 0xee, 64);
 			for (unsigned i = 0; i < length; i++)
 				buffer[i] = rand();
-			assert_int_equal(dma_write(w->space, IOVA + 0x100 + offset, buffer,
-						   length), 0);
+			assert_int_equal(
+				pci_dma_write(w->space, IOVA + 0x100 + offset, buffer, length), 0);
 			assert_memory_equal(at, buffer, length);
 			assert_int_equal(at[length], 0xee);
 			if (offset)
 				assert_int_equal(at[-1], 0xee);
-			assert_int_equal(dma_read(w->space, IOVA + 0x100 + offset, back, length),
-					 0);
+			assert_int_equal(
+				pci_dma_read(w->space, IOVA + 0x100 + offset, back, length), 0);
 			assert_memory_equal(back, buffer, length);
 		}
 	}
-	assert_int_equal(dma_write(w->space, IOVA + 3, buffer, 600), 0);
+	assert_int_equal(pci_dma_write(w->space, IOVA + 3, buffer, 600), 0);
 	assert_memory_equal(w->memory.base + 0x10003, buffer, 600);
 }
 
@@ -162,16 +162,16 @@ static void failed_copy_moves_nothing_and_reports_where(void **state)
 	uint8_t buffer[2 * 4096];
 
 	memset(buffer, 0x5a, sizeof(buffer));
-	assert_int_equal(dma_write(w->space, IOVA + 0x3f00, buffer, 0x200), -EFAULT);
+	assert_int_equal(pci_dma_write(w->space, IOVA + 0x3f00, buffer, 0x200), -EFAULT);
 	assert_int_equal(w->memory.base[0x20f00], 0);
 	assert_int_equal(w->reports, 0);
 	assert_int_equal(w->faults, 1);
 	assert_int_equal(w->fault_iova, IOVA + 0x4000);
 	assert_int_equal(w->fault_reason, REASON_UNMAPPED);
-	assert_int_equal(w->fault_direction, DMA_FROM_DEVICE);
-	assert_int_equal(dma_read(w->space, IOVA + 0x4010, buffer, 1), -EFAULT);
+	assert_int_equal(w->fault_direction, PCI_DMA_FROM_DEVICE);
+	assert_int_equal(pci_dma_read(w->space, IOVA + 0x4010, buffer, 1), -EFAULT);
 	assert_int_equal(w->fault_iova, IOVA + 0x4010);
-	assert_int_equal(w->fault_direction, DMA_TO_DEVICE);
+	assert_int_equal(w->fault_direction, PCI_DMA_TO_DEVICE);
 }
 
 static void read_only_page_can_be_read_only(void **state)
@@ -180,8 +180,8 @@ static void read_only_page_can_be_read_only(void **state)
 	char byte = 1;
 
 	w->read_only[0] = true;
-	assert_int_equal(dma_read(w->space, IOVA, &byte, 1), 0);
-	assert_int_equal(dma_write(w->space, IOVA, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(w->space, IOVA, &byte, 1), 0);
+	assert_int_equal(pci_dma_write(w->space, IOVA, &byte, 1), -EFAULT);
 	assert_int_equal(w->fault_reason, REASON_PROTECTED);
 }
 
@@ -191,24 +191,25 @@ static void page_outside_memory_is_not_touched(void **state)
 	char byte;
 
 	w->absolute[0] = MEMORY;
-	assert_int_equal(dma_read(w->space, IOVA, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(w->space, IOVA, &byte, 1), -EFAULT);
 	assert_int_equal(w->fault_reason, REASON_ADDRESSING);
 	w->absolute[0] = ~0xfffull;
-	assert_int_equal(dma_read(w->space, IOVA, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(w->space, IOVA, &byte, 1), -EFAULT);
 	assert_int_equal(w->fault_reason, REASON_ADDRESSING);
 }
 
 static void transfer_beyond_the_last_address_fails(void **state)
 {
 	struct world *w = *state;
-	struct dma_range range = { UINT64_MAX - 3, 8 };
-	struct dma_access access;
+	struct pci_dma_range range = { UINT64_MAX - 3, 8 };
+	struct pci_dma_access access;
 	struct iovec iov[4];
 	char buffer[8];
 
-	assert_int_equal(dma_read(w->space, UINT64_MAX - 3, buffer, 8), -EFAULT);
+	assert_int_equal(pci_dma_read(w->space, UINT64_MAX - 3, buffer, 8), -EFAULT);
 	assert_int_equal(w->fault_reason, REASON_ADDRESSING);
-	assert_int_equal(dma_access_begin(w->space, &access, DMA_TO_DEVICE, &range, 1, iov, 4),
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, iov,
+					      4),
 			 -EFAULT);
 	assert_int_equal(w->faults, 2);
 }
@@ -216,34 +217,35 @@ static void transfer_beyond_the_last_address_fails(void **state)
 static void closed_space_or_no_bus_master_refuses_without_a_fault(void **state)
 {
 	struct world *w = *state;
-	struct dma_range range = { IOVA, 8 };
-	struct dma_access access;
+	struct pci_dma_range range = { IOVA, 8 };
+	struct pci_dma_access access;
 	struct iovec iov;
 	char byte;
 
 	dma_space_close(w->space);
-	assert_int_equal(dma_read(w->space, IOVA, &byte, 1), -EPERM);
-	assert_int_equal(dma_write(w->space, IOVA, &byte, 1), -EPERM);
-	assert_int_equal(dma_access_begin(w->space, &access, DMA_TO_DEVICE, &range, 1, &iov, 1),
+	assert_int_equal(pci_dma_read(w->space, IOVA, &byte, 1), -EPERM);
+	assert_int_equal(pci_dma_write(w->space, IOVA, &byte, 1), -EPERM);
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, &iov,
+					      1),
 			 -EPERM);
 	dma_space_open(w->space);
 	dma_space_set_bus_master(w->space, false);
-	assert_int_equal(dma_read(w->space, IOVA, &byte, 1), -EPERM);
+	assert_int_equal(pci_dma_read(w->space, IOVA, &byte, 1), -EPERM);
 	assert_int_equal(w->faults, 0);
 	dma_space_set_bus_master(w->space, true);
-	assert_int_equal(dma_read(w->space, IOVA, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(w->space, IOVA, &byte, 1), 0);
 }
 
 static void copy_that_is_too_long_is_refused(void **state)
 {
 	struct world *w = *state;
-	static char buffer[DMA_COPY_MAX + 1];
+	static char buffer[PCI_DMA_COPY_MAX + 1];
 
 	for (unsigned i = 0; i < PAGES; i++)
 		w->absolute[i] = 0x10000;
-	assert_int_equal(dma_write(w->space, IOVA + 1, buffer, DMA_COPY_MAX), 0);
-	assert_int_equal(dma_write(w->space, IOVA, buffer, DMA_COPY_MAX + 1), -EINVAL);
-	assert_int_equal(dma_read(w->space, IOVA, buffer, 0), 0);
+	assert_int_equal(pci_dma_write(w->space, IOVA + 1, buffer, PCI_DMA_COPY_MAX), 0);
+	assert_int_equal(pci_dma_write(w->space, IOVA, buffer, PCI_DMA_COPY_MAX + 1), -EINVAL);
+	assert_int_equal(pci_dma_read(w->space, IOVA, buffer, 0), 0);
 }
 
 /* --- accesses ----------------------------------------------------------------------- */
@@ -251,18 +253,21 @@ static void copy_that_is_too_long_is_refused(void **state)
 static void access_merges_what_goes_on_in_memory(void **state)
 {
 	struct world *w = *state;
-	struct dma_range ranges[] = { { IOVA + 0x800, 0x2800 }, { 0, 0 }, { IOVA + 0x3000, 16 } };
-	struct dma_access access;
+	struct pci_dma_range ranges[] = { { IOVA + 0x800, 0x2800 },
+					  { 0, 0 },
+					  { IOVA + 0x3000, 16 } };
+	struct pci_dma_access access;
 	struct iovec iov[8];
 
-	assert_int_equal(dma_access_begin(w->space, &access, DMA_FROM_DEVICE, ranges, 3, iov, 8), 3);
+	assert_int_equal(
+		pci_dma_access_begin(w->space, &access, PCI_DMA_FROM_DEVICE, ranges, 3, iov, 8), 3);
 	assert_ptr_equal(iov[0].iov_base, w->memory.base + 0x10800);
 	assert_int_equal(iov[0].iov_len, 0x800);
 	assert_ptr_equal(iov[1].iov_base, w->memory.base + 0x30000);
 	assert_int_equal(iov[1].iov_len, 0x2000);
 	assert_ptr_equal(iov[2].iov_base, w->memory.base + 0x20000);
 	assert_int_equal(iov[2].iov_len, 16);
-	dma_access_end(&access, 0x900);
+	pci_dma_access_end(&access, 0x900);
 	assert_int_equal(w->reports, 2); /* only what was stored */
 	assert_int_equal(w->report_length[0], 0x800);
 	assert_int_equal(w->report_absolute[1], 0x30000);
@@ -272,12 +277,13 @@ static void access_merges_what_goes_on_in_memory(void **state)
 static void access_with_too_small_a_list_has_not_begun(void **state)
 {
 	struct world *w = *state;
-	struct dma_range range = { IOVA, 0x2000 };
-	struct dma_access access;
+	struct pci_dma_range range = { IOVA, 0x2000 };
+	struct pci_dma_access access;
 	struct iovec iov[1];
 
-	assert_int_equal(dma_range_iov_max(&range), 2);
-	assert_int_equal(dma_access_begin(w->space, &access, DMA_TO_DEVICE, &range, 1, iov, 1),
+	assert_int_equal(pci_dma_range_iov_max(&range), 2);
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, iov,
+					      1),
 			 -E2BIG);
 	assert_int_equal(dma_space_drain(w->space, 0), 0);
 	assert_int_equal(w->faults, 0);
@@ -286,11 +292,12 @@ static void access_with_too_small_a_list_has_not_begun(void **state)
 static void failed_access_has_not_begun(void **state)
 {
 	struct world *w = *state;
-	struct dma_range ranges[] = { { IOVA, 0x1000 }, { IOVA + 0x5000, 1 } };
-	struct dma_access access;
+	struct pci_dma_range ranges[] = { { IOVA, 0x1000 }, { IOVA + 0x5000, 1 } };
+	struct pci_dma_access access;
 	struct iovec iov[4];
 
-	assert_int_equal(dma_access_begin(w->space, &access, DMA_TO_DEVICE, ranges, 2, iov, 4),
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, ranges, 2, iov,
+					      4),
 			 -EFAULT);
 	assert_int_equal(w->fault_iova, IOVA + 0x5000);
 	assert_int_equal(dma_space_drain(w->space, 0), 0);
@@ -299,12 +306,12 @@ static void failed_access_has_not_begun(void **state)
 static void reading_memory_reports_no_store(void **state)
 {
 	struct world *w = *state;
-	struct dma_range range = { IOVA, 0x1000 };
-	struct dma_access access;
+	struct pci_dma_range range = { IOVA, 0x1000 };
+	struct pci_dma_access access;
 	struct iovec iov;
 
-	dma_access_begin(w->space, &access, DMA_TO_DEVICE, &range, 1, &iov, 1);
-	dma_access_end(&access, 0x1000);
+	pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, &iov, 1);
+	pci_dma_access_end(&access, 0x1000);
 	assert_int_equal(w->reports, 0);
 	assert_int_equal(dma_space_counters(w->space).read, 0x1000);
 	assert_int_equal(dma_space_counters(w->space).written, 0);
@@ -318,9 +325,9 @@ static void translation_is_asked_for_once(void **state)
 	char byte;
 
 	for (unsigned i = 0; i < 100; i++)
-		dma_read(w->space, IOVA + i, &byte, 1);
+		pci_dma_read(w->space, IOVA + i, &byte, 1);
 	assert_int_equal(w->translations, 1);
-	dma_write(w->space, IOVA, &byte, 1);
+	pci_dma_write(w->space, IOVA, &byte, 1);
 	assert_int_equal(w->translations, 1);
 }
 
@@ -330,15 +337,15 @@ static void old_answer_holds_until_it_is_invalidated(void **state)
 	uint8_t byte;
 
 	w->memory.base[0x40000] = 42;
-	dma_read(w->space, IOVA, &byte, 1);
+	pci_dma_read(w->space, IOVA, &byte, 1);
 	w->absolute[0] = 0x40000;
-	dma_read(w->space, IOVA, &byte, 1);
+	pci_dma_read(w->space, IOVA, &byte, 1);
 	assert_int_equal(byte, 0);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 0x1000, 0x3000, 0), 0);
-	dma_read(w->space, IOVA, &byte, 1);
+	pci_dma_read(w->space, IOVA, &byte, 1);
 	assert_int_equal(byte, 0);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 0xfff, 1, 0), 0);
-	dma_read(w->space, IOVA, &byte, 1);
+	pci_dma_read(w->space, IOVA, &byte, 1);
 	assert_int_equal(byte, 42);
 }
 
@@ -347,9 +354,9 @@ static void failure_is_not_remembered(void **state)
 	struct world *w = *state;
 	char byte;
 
-	assert_int_equal(dma_read(w->space, IOVA + 0x8000, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(w->space, IOVA + 0x8000, &byte, 1), -EFAULT);
 	w->absolute[8] = 0x50000;
-	assert_int_equal(dma_read(w->space, IOVA + 0x8000, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(w->space, IOVA + 0x8000, &byte, 1), 0);
 }
 
 static void large_block_is_one_answer(void **state)
@@ -361,13 +368,13 @@ static void large_block_is_one_answer(void **state)
 	w->block_size = MEMORY;
 	w->memory.base[0xffff0] = 7;
 	for (unsigned i = 0; i < 256; i++)
-		assert_int_equal(dma_read(w->space, 0x80000000 + i * 4096, &byte, 1), 0);
+		assert_int_equal(pci_dma_read(w->space, 0x80000000 + i * 4096, &byte, 1), 0);
 	assert_int_equal(w->translations, 1);
-	assert_int_equal(dma_read(w->space, 0x80000000 + 0xffff0, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(w->space, 0x80000000 + 0xffff0, &byte, 1), 0);
 	assert_int_equal(byte, 7);
 	w->block_size = 0;
 	assert_int_equal(dma_space_invalidate(w->space, 0x80000000 + 0x5000, 0x1000, 0), 0);
-	assert_int_equal(dma_read(w->space, 0x80000000, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(w->space, 0x80000000, &byte, 1), -EFAULT);
 }
 
 static void block_that_sticks_out_of_memory_is_used_as_far_as_it_goes(void **state)
@@ -379,11 +386,11 @@ static void block_that_sticks_out_of_memory_is_used_as_far_as_it_goes(void **sta
 	w->block_absolute = 0;
 	w->block_size = 4 * MEMORY;
 	w->memory.base[MEMORY - 1] = 9;
-	assert_int_equal(dma_read(w->space, 0x80000000 + MEMORY - 1, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(w->space, 0x80000000 + MEMORY - 1, &byte, 1), 0);
 	assert_int_equal(byte, 9);
-	assert_int_equal(dma_read(w->space, 0x80000000, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(w->space, 0x80000000, &byte, 1), 0);
 	assert_int_equal(w->translations, 1); /* both in the part that fits */
-	assert_int_equal(dma_read(w->space, 0x80000000 + MEMORY, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(w->space, 0x80000000 + MEMORY, &byte, 1), -EFAULT);
 	assert_int_equal(w->fault_reason, REASON_ADDRESSING);
 }
 
@@ -398,9 +405,9 @@ static void pages_that_share_a_place_in_the_cache_are_told_apart(void **state)
 	w->block_size = PAGE_SIZE;
 	w->memory.base[0x60000] = 2;
 	for (unsigned i = 0; i < 3; i++) {
-		dma_read(w->space, IOVA, &byte, 1);
+		pci_dma_read(w->space, IOVA, &byte, 1);
 		assert_int_equal(byte, 1);
-		dma_read(w->space, w->block_iova, &byte, 1);
+		pci_dma_read(w->space, w->block_iova, &byte, 1);
 		assert_int_equal(byte, 2);
 	}
 }
@@ -410,18 +417,19 @@ static void pages_that_share_a_place_in_the_cache_are_told_apart(void **state)
 static void invalidation_minds_only_the_pages_in_use(void **state)
 {
 	struct world *w = *state;
-	struct dma_range ranges[] = { { IOVA + 0x10, 16 }, { IOVA + 0x2ff0, 0x20 } };
-	struct dma_access access;
+	struct pci_dma_range ranges[] = { { IOVA + 0x10, 16 }, { IOVA + 0x2ff0, 0x20 } };
+	struct pci_dma_access access;
 	struct iovec iov[4];
 
-	assert_true(dma_access_begin(w->space, &access, DMA_TO_DEVICE, ranges, 2, iov, 4) > 0);
+	assert_true(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, ranges, 2, iov, 4) >
+		    0);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 0x1000, 0x1000, 0), 0);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 0x4000, 0x1000, 0), 0);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA, 1, 0), -EAGAIN);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 0x3fff, 1, 0), -EAGAIN);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 0x2000, 1, 1000), -EAGAIN);
 	assert_int_equal(dma_space_drain(w->space, 0), -EAGAIN);
-	dma_access_end(&access, 0);
+	pci_dma_access_end(&access, 0);
 	assert_int_equal(dma_space_drain(w->space, 0), 0);
 }
 
@@ -443,13 +451,13 @@ static void *wait_for_drain(void *opaque)
 static void invalidation_waits_for_dma_in_flight(void **state)
 {
 	struct world *w = *state;
-	struct dma_range range = { IOVA, 0x1000 };
-	struct dma_access first, second;
+	struct pci_dma_range range = { IOVA, 0x1000 };
+	struct pci_dma_access first, second;
 	struct iovec iov[2];
 	struct waiter waiter = { .w = w };
 	pthread_t thread;
 
-	dma_access_begin(w->space, &first, DMA_TO_DEVICE, &range, 1, iov, 1);
+	pci_dma_access_begin(w->space, &first, PCI_DMA_TO_DEVICE, &range, 1, iov, 1);
 	assert_int_equal(pthread_create(&thread, NULL, wait_for_drain, &waiter), 0);
 	for (unsigned i = 0; !dma_space_waiters(w->space); i++) {
 		assert_in_range(i, 0, 100000);
@@ -457,11 +465,11 @@ static void invalidation_waits_for_dma_in_flight(void **state)
 	}
 	assert_int_equal(waiter.done, 0);
 	/* A younger access does not make it wait longer. */
-	dma_access_begin(w->space, &second, DMA_TO_DEVICE, &range, 1, iov + 1, 1);
-	dma_access_end(&first, 0);
+	pci_dma_access_begin(w->space, &second, PCI_DMA_TO_DEVICE, &range, 1, iov + 1, 1);
+	pci_dma_access_end(&first, 0);
 	pthread_join(thread, NULL);
 	assert_int_equal(waiter.result, 0);
-	dma_access_end(&second, 0);
+	pci_dma_access_end(&second, 0);
 }
 
 int main(void)

@@ -12,7 +12,7 @@
 
 #define CONTROLS(g) (*(uint8_t *)guest_at(g, FIB_AT + 8))
 
-static struct dma_space *space(struct guest *g)
+static struct pci_dma_space *space(struct guest *g)
 {
 	return pci_function_dma(g->function);
 }
@@ -22,7 +22,7 @@ static void let_fail(struct guest *g)
 {
 	char byte;
 
-	assert_int_equal(dma_read(space(g), SDMA + 0x7123, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x7123, &byte, 1), -EFAULT);
 }
 
 static void enable_with_everything(struct guest *g)
@@ -259,7 +259,7 @@ static void failed_transfer_puts_the_function_into_error(void **state)
 	assert_int_equal(status_of(g->gr[6]), 12);
 	guest_pcistg(g, 15, 0, 4, 0);
 	assert_int_equal(g->cc, 1);
-	assert_int_equal(dma_read(space(g), SDMA + 0x7123, &byte, 1), -EPERM);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x7123, &byte, 1), -EPERM);
 	assert_false(zpci_has_event(g->zpci)); /* once is enough */
 }
 
@@ -271,8 +271,8 @@ static void store_to_a_protected_page_is_an_error(void **state)
 
 	enable_with_everything(g);
 	guest_map(g, SDMA, 0x9000, false);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
-	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(pci_dma_write(space(g), SDMA, &byte, 1), -EFAULT);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), 4);
 }
@@ -285,7 +285,7 @@ static void page_outside_memory_is_an_error(void **state)
 
 	enable_with_everything(g);
 	guest_map(g, SDMA, GUEST_MEMORY, true);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), -EFAULT);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), PEC_ADDRESSING);
 }
@@ -304,7 +304,7 @@ static void recovery_unblocks_loads_first_and_dma_then(void **state)
 	assert_int_equal(CONTROLS(g), 0xd0);
 	guest_pcilg(g, 0, 0, 4);
 	assert_int_equal(g->cc, 0);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EPERM);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), -EPERM);
 	guest_mpcifc(g, 9);
 	assert_int_equal(g->cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
@@ -312,7 +312,7 @@ static void recovery_unblocks_loads_first_and_dma_then(void **state)
 	assert_int_equal(g->cc, 0);
 	guest_stpcifc(g, g->fh);
 	assert_int_equal(CONTROLS(g), 0x90);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
 	guest_mpcifc(g, 7);
 	assert_int_equal(g->cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
@@ -328,7 +328,7 @@ static void error_can_be_left_in_one_step_or_by_disabling(void **state)
 	let_fail(g);
 	guest_mpcifc(g, 7);
 	assert_int_equal(g->cc, 0);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
 	let_fail(g);
 	guest_disable(g);
 	guest_enable(g);
@@ -344,7 +344,7 @@ static void function_that_is_not_bus_master_does_no_dma_and_no_harm(void **state
 	enable_with_everything(g);
 	guest_map(g, SDMA, 0x9000, true);
 	guest_pcistg(g, 15, PCI_COMMAND, 2, 0);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EPERM);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), -EPERM);
 	assert_false(zpci_has_event(g->zpci));
 }
 
@@ -592,8 +592,8 @@ static void measurement_block_counts_what_was_done(void **state)
 		guest_pcistg(g, 0, 0, 4, 0);
 	guest_rpcit(g, SDMA, 0x1000);
 	guest_map(g, SDMA, 0x9000, true);
-	dma_read(space(g), SDMA, bytes, 100);
-	dma_write(space(g), SDMA, bytes, 60);
+	pci_dma_read(space(g), SDMA, bytes, 100);
+	pci_dma_write(space(g), SDMA, bytes, 60);
 	zpci_update_measurements(g->zpci, 10000);
 	assert_int_equal(fmb[0], 0);
 	assert_int_equal(load_be32(fmb) & 0xffffff, 1 << 23);
@@ -714,21 +714,21 @@ static void permanent_error_lasts_until_the_function_is_disabled(void **state)
 static void injected_translation_failure_hits_the_page_that_was_named(void **state)
 {
 	struct guest *g = *state;
-	struct dma_space *space = pci_function_dma(g->function);
+	struct pci_dma_space *space = pci_function_dma(g->function);
 	char bytes[0x1800];
 
 	guest_enable(g);
 	guest_register_translation(g);
 	for (unsigned i = 0; i < 4; i++)
 		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
-	assert_int_equal(dma_read(space, SDMA, bytes, 1), 0); /* a warm cache changes nothing */
+	assert_int_equal(pci_dma_read(space, SDMA, bytes, 1), 0); /* a warm cache changes nothing */
 	assert_int_equal(zpci_inject_translation_failure(g->zpci, GUEST_FID, 0x0004, 4), 0);
-	assert_int_equal(dma_read(space, SDMA, bytes, 1), 0);
-	assert_int_equal(dma_read(space, SDMA, bytes, sizeof(bytes)), 0);
-	assert_int_equal(dma_write(space, SDMA + 0x2000, bytes, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(space, SDMA, bytes, 1), 0);
+	assert_int_equal(pci_dma_read(space, SDMA, bytes, sizeof(bytes)), 0);
+	assert_int_equal(pci_dma_write(space, SDMA + 0x2000, bytes, 1), -EFAULT);
 	expect_error_event(g, 0x0004, SDMA + 0x2000);
 	guest_mpcifc(g, 7);
-	assert_int_equal(dma_write(space, SDMA + 0x2000, bytes, 1), 0);
+	assert_int_equal(pci_dma_write(space, SDMA + 0x2000, bytes, 1), 0);
 	assert_int_equal(zpci_inject_translation_failure(g->zpci, GUEST_FID + 1, 0x0004, 1),
 			 -ENOENT);
 	assert_int_equal(zpci_inject_translation_failure(g->zpci, GUEST_FID, 0, 1), -EINVAL);

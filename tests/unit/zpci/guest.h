@@ -21,7 +21,7 @@
 #include "base/byteorder.h"
 #include "base/util.h"
 #include "dma/dma.h"
-#include "pci/pci.h"
+#include "pci/host.h"
 #include "zpci/zpci.h"
 
 #define GUEST_MEMORY (4 * MIB)

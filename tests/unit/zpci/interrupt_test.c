@@ -193,7 +193,7 @@ static void nothing_is_set_in_error_or_after_deregistration(void **state)
 
 	guest_program_vector(g, 0, MSI, 0);
 	guest_register_translation(g);
-	dma_read(pci_function_dma(g->function), SDMA, &byte, 1); /* fails */
+	pci_dma_read(pci_function_dma(g->function), SDMA, &byte, 1); /* fails */
 	pci_function_msix_notify(g->function, 0);
 	assert_int_equal(aibv(g)[0], 0);
 	guest_mpcifc(g, 7);

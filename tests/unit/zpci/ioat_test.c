@@ -378,7 +378,7 @@ static uint8_t *range_fib(struct guest *g, uint64_t pba, uint64_t pal, uint64_t 
 	return fib;
 }
 
-static struct dma_space *space(struct guest *g)
+static struct pci_dma_space *space(struct guest *g)
 {
 	return pci_function_dma(g->function);
 }
@@ -391,12 +391,12 @@ static void dma_goes_where_the_tables_say(void **state)
 	guest_enable(g);
 	guest_register_translation(g);
 	guest_map(g, SDMA + 0x5000, 0x9000, true);
-	assert_int_equal(dma_write(space(g), SDMA + 0x5010, buffer, 8), 0);
+	assert_int_equal(pci_dma_write(space(g), SDMA + 0x5010, buffer, 8), 0);
 	assert_string_equal(guest_at(g, 0x9010), "written");
 	assert_int_equal(g->written_first, 0x9010);
 	assert_int_equal(g->written_length, 8);
 	strcpy(guest_at(g, 0x9010), "changed");
-	assert_int_equal(dma_read(space(g), SDMA + 0x5010, buffer, 8), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x5010, buffer, 8), 0);
 	assert_string_equal(buffer, "changed");
 }
 
@@ -459,7 +459,7 @@ static void address_outside_the_registered_range_is_an_error(void **state)
 
 	guest_enable(g);
 	guest_register_translation(g);
-	assert_int_equal(dma_read(space(g), SDMA + 4 * GIB, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 4 * GIB, &byte, 1), -EFAULT);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), PEC_OUT_OF_RANGE);
 }
@@ -474,20 +474,20 @@ static void key_in_the_designation_is_compared_with_storage_keys(void **state)
 	guest_register_translation(g);
 	guest_map(g, SDMA, 0x9000, true);
 	g->storage_key = 0x38; /* key 3, fetch-protected */
-	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), 0); /* by key 0 */
+	assert_int_equal(pci_dma_write(space(g), SDMA, &byte, 1), 0); /* by key 0 */
 	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | 0x804 | 3 << 5);
 	guest_mpcifc(g, 6);
 	assert_int_equal(g->cc, 0);
-	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), 0);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(pci_dma_write(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
 	g->storage_key = 0x40; /* another key; no refresh is needed */
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), 0);
-	assert_int_equal(dma_write(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
+	assert_int_equal(pci_dma_write(space(g), SDMA, &byte, 1), -EFAULT);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), PEC_KEY);
 	guest_mpcifc(g, 7);
 	g->storage_key = 0x48;
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EFAULT);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), -EFAULT);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), PEC_KEY);
 }
@@ -514,10 +514,10 @@ static void function_without_translation_sees_memory_at_sdma(void **state)
 	range_fib(g, SDMA, 0x1ffffffffffffff, 0);
 	assert_int_equal(guest_mpcifc(g, 4), 0);
 	assert_int_equal(g->cc, 0);
-	assert_int_equal(dma_write(space(g), SDMA + 0x7ffc, buffer, 8), 0);
+	assert_int_equal(pci_dma_write(space(g), SDMA + 0x7ffc, buffer, 8), 0);
 	assert_string_equal(guest_at(g, 0x7ffc), "direct!");
-	assert_int_equal(dma_write(space(g), SDMA + GUEST_MEMORY - 8, buffer, 8), 0);
-	assert_int_equal(dma_write(space(g), SDMA + GUEST_MEMORY - 4, buffer, 8), -EFAULT);
+	assert_int_equal(pci_dma_write(space(g), SDMA + GUEST_MEMORY - 8, buffer, 8), 0);
+	assert_int_equal(pci_dma_write(space(g), SDMA + GUEST_MEMORY - 4, buffer, 8), -EFAULT);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be64(event.ccdf + 16), SDMA + GUEST_MEMORY);
 	guest_free(g);
@@ -532,16 +532,16 @@ static void guest_switches_between_translation_and_none(void **state)
 	guest_map(g, SDMA + 0x1000, 0x9000, true);
 	store_be32(guest_at(g, 0x9000), 1);
 	store_be32(guest_at(g, 0x1000), 2);
-	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
 	assert_int_equal(load_be32(&value), 1);
 	range_fib(g, SDMA, SDMA + GIB, 0);
 	guest_mpcifc(g, 6);
 	assert_int_equal(g->cc, 0);
-	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
 	assert_int_equal(load_be32(&value), 2);
 	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | IOTA_RTTO);
 	guest_mpcifc(g, 6);
-	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
 	assert_int_equal(load_be32(&value), 1);
 	guest_free(g);
 }
@@ -572,12 +572,12 @@ static void refresh_takes_a_page_away(void **state)
 	guest_register_translation(g);
 	guest_map(g, SDMA, 0x9000, true);
 	guest_map(g, SDMA + 0x1000, 0xa000, true);
-	assert_int_equal(dma_read(space(g), SDMA, &value, 4), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &value, 4), 0);
 	guest_unmap(g, SDMA);
 	assert_int_equal(guest_rpcit(g, SDMA, 0x1000), 0);
 	assert_int_equal(g->cc, 0);
-	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
-	assert_int_equal(dma_read(space(g), SDMA, &value, 4), -EFAULT);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &value, 4), -EFAULT);
 }
 
 static void entry_that_was_made_valid_needs_no_refresh(void **state)
@@ -588,9 +588,9 @@ static void entry_that_was_made_valid_needs_no_refresh(void **state)
 	guest_enable(g);
 	guest_register_translation(g);
 	guest_map(g, SDMA + 0x1000, 0xa000, true);
-	assert_int_equal(dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
 	guest_map(g, SDMA, 0x9000, true);
-	assert_int_equal(dma_read(space(g), SDMA, &value, 4), 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &value, 4), 0);
 }
 
 static void refresh_of_the_whole_aperture_takes_everything_away(void **state)
@@ -602,7 +602,7 @@ static void refresh_of_the_whole_aperture_takes_everything_away(void **state)
 	guest_register_translation(g);
 	for (unsigned i = 0; i < 256; i++) {
 		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
-		assert_int_equal(dma_read(space(g), SDMA + i * 0x1000, &value, 4), 0);
+		assert_int_equal(pci_dma_read(space(g), SDMA + i * 0x1000, &value, 4), 0);
 	}
 	for (unsigned i = 0; i < 256; i++)
 		guest_map(g, SDMA + i * 0x1000, 0xa000, true);
@@ -610,7 +610,7 @@ static void refresh_of_the_whole_aperture_takes_everything_away(void **state)
 	assert_int_equal(guest_rpcit(g, SDMA, 4 * GIB), 0);
 	assert_int_equal(g->cc, 0);
 	for (unsigned i = 0; i < 256; i++) {
-		assert_int_equal(dma_read(space(g), SDMA + i * 0x1000, &value, 4), 0);
+		assert_int_equal(pci_dma_read(space(g), SDMA + i * 0x1000, &value, 4), 0);
 		assert_int_equal(load_be32(&value), 77);
 	}
 }
@@ -667,22 +667,23 @@ static void refresh_up_to_the_end_of_the_address_space_is_possible(void **state)
 static void refresh_answers_cc_2_while_dma_is_in_flight(void **state)
 {
 	struct guest *g = *state;
-	struct dma_range range = { SDMA, 0x1000 };
-	struct dma_access access;
+	struct pci_dma_range range = { SDMA, 0x1000 };
+	struct pci_dma_access access;
 	struct iovec iov;
 
 	guest_enable(g);
 	guest_register_translation(g);
 	guest_map(g, SDMA, 0x9000, true);
 	guest_map(g, SDMA + 0x1000, 0xa000, true);
-	assert_int_equal(dma_access_begin(space(g), &access, DMA_FROM_DEVICE, &range, 1, &iov, 1),
+	assert_int_equal(pci_dma_access_begin(space(g), &access, PCI_DMA_FROM_DEVICE, &range, 1,
+					      &iov, 1),
 			 1);
 	assert_ptr_equal(iov.iov_base, guest_at(g, 0x9000));
 	guest_rpcit(g, SDMA + 0x1000, 0x1000); /* another page */
 	assert_int_equal(g->cc, 0);
 	guest_rpcit(g, SDMA, 0x1000);
 	assert_int_equal(g->cc, 2);
-	dma_access_end(&access, 0x1000);
+	pci_dma_access_end(&access, 0x1000);
 	guest_rpcit(g, SDMA, 0x1000);
 	assert_int_equal(g->cc, 0);
 }
@@ -690,19 +691,19 @@ static void refresh_answers_cc_2_while_dma_is_in_flight(void **state)
 static void deregistration_answers_cc_2_while_dma_is_in_flight(void **state)
 {
 	struct guest *g = *state;
-	struct dma_range range = { SDMA, 0x1000 };
-	struct dma_access access;
+	struct pci_dma_range range = { SDMA, 0x1000 };
+	struct pci_dma_access access;
 	struct iovec iov;
 	char byte;
 
 	guest_enable(g);
 	guest_register_translation(g);
 	guest_map(g, SDMA, 0x9000, true);
-	dma_access_begin(space(g), &access, DMA_TO_DEVICE, &range, 1, &iov, 1);
+	pci_dma_access_begin(space(g), &access, PCI_DMA_TO_DEVICE, &range, 1, &iov, 1);
 	guest_mpcifc(g, 5);
 	assert_int_equal(g->cc, 2);
-	assert_int_equal(dma_read(space(g), SDMA, &byte, 1), -EPERM);
-	dma_access_end(&access, 0);
+	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), -EPERM);
+	pci_dma_access_end(&access, 0);
 	guest_mpcifc(g, 5);
 	assert_int_equal(g->cc, 0);
 }
@@ -723,12 +724,13 @@ struct busy {
 static void *busy_device(void *opaque)
 {
 	struct busy *busy = opaque;
-	struct dma_range range = { SDMA, 0x1000 };
-	struct dma_access access;
+	struct pci_dma_range range = { SDMA, 0x1000 };
+	struct pci_dma_access access;
 	struct iovec iov;
 
 	while (!busy->stop) {
-		int n = dma_access_begin(space(busy->g), &access, DMA_TO_DEVICE, &range, 1, &iov, 1);
+		int n = pci_dma_access_begin(space(busy->g), &access, PCI_DMA_TO_DEVICE, &range, 1,
+					     &iov, 1);
 
 		if (n != 1)
 			continue;
@@ -737,7 +739,7 @@ static void *busy_device(void *opaque)
 			if (__atomic_load_n((uint8_t *)iov.iov_base, __ATOMIC_RELAXED) != 1)
 				busy->violations++;
 		}
-		dma_access_end(&access, 0);
+		pci_dma_access_end(&access, 0);
 		busy->transfers++;
 	}
 	return NULL;

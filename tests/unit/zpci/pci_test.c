@@ -24,7 +24,7 @@ static void deliver(void *opaque, uint64_t address, uint32_t data)
 
 static const struct pci_msi_ops msi_ops = { .deliver = deliver };
 
-static int no_translation(void *opaque, uint64_t iova, enum dma_direction direction,
+static int no_translation(void *opaque, uint64_t iova, enum pci_dma_direction direction,
 			  struct dma_translation *t)
 {
 	return 1;
@@ -36,7 +36,7 @@ struct world {
 	struct device device;
 	struct pci_function *f;
 	struct dma_memory memory;
-	struct dma_space *dma;
+	struct pci_dma_space *dma;
 	struct messages messages;
 };
 

@@ -6,14 +6,13 @@
  * itself with a struct pci_function_info, some pci_function_add_…() calls for
  * its BARs and capabilities, and from then on knows four things: its registers
  * (the ops), its configuration space (kept here), its interrupts
- * (pci_function_msix_notify) and its memory (pci_function_dma).
+ * (pci_function_msix_notify) and its memory (pci_function_dma, see dma.h).
  *
- *   device  --pci_function_new-->  function  --pci_function_attach-->  host side
+ *   device  --pci_function_new-->  function  --zpci_plug-->  libzpci
  *
- * The host side (libzpci) attaches a DMA space and a taker of MSI messages when
- * it plugs the function in, and detaches them when it unplugs. A function that
- * is not attached can be read and written but reaches no memory and no
- * interrupt.
+ * While it is plugged in, the function is attached to libzpci: has memory, and
+ * somebody who takes its interrupts. One that is not can be read and written, but
+ * reaches neither.
  *
  * Registers. A BAR access from the guest arrives as read or write of 1, 2, 4 or
  * 8 bytes at an offset that is a multiple of its size and inside the BAR; the
@@ -36,14 +35,19 @@
  * MSI-X), PCI Express Base Specification (capability, function-level reset),
  * PCI Power Management 1.2.
  */
-#ifndef ZVISOR_PCI_PCI_H
-#define ZVISOR_PCI_PCI_H
+#ifndef ZPCI_PCI_H
+#define ZPCI_PCI_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct dma_space;
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+struct pci_dma_space; /* zpci/dma.h */
 struct pci_function;
 
 #define PCI_BAR_COUNT 6
@@ -51,7 +55,7 @@ struct pci_function;
 #define PCI_MSIX_VECTORS_MAX 2048
 #define PCI_BLOCK_MAX 4096 /* bytes of one block store */
 
-/* Offsets of the type 0 header. */
+/* Offsets of the type 0 header, and bits there. Those of <linux/pci_regs.h> are spelled as there. */
 #define PCI_VENDOR_ID 0x00
 #define PCI_DEVICE_ID 0x02
 #define PCI_COMMAND 0x04
@@ -68,11 +72,11 @@ struct pci_function;
 #define PCI_INTERRUPT_LINE 0x3c
 #define PCI_INTERRUPT_PIN 0x3d
 
-#define PCI_COMMAND_MEMORY 0x0002
-#define PCI_COMMAND_MASTER 0x0004
-#define PCI_COMMAND_PARITY 0x0040
-#define PCI_COMMAND_SERR 0x0100
-#define PCI_COMMAND_INTX_DISABLE 0x0400
+#define PCI_COMMAND_MEMORY 0x2
+#define PCI_COMMAND_MASTER 0x4
+#define PCI_COMMAND_PARITY 0x40
+#define PCI_COMMAND_SERR 0x100
+#define PCI_COMMAND_INTX_DISABLE 0x400
 #define PCI_STATUS_CAPABILITIES 0x0010
 
 #define PCI_CAPABILITY_PM 0x01
@@ -188,7 +192,7 @@ int pci_function_add_msix(struct pci_function *f, unsigned vectors, unsigned tab
 /* --- for the device ------------------------------------------------------- */
 
 /* The function's memory; NULL while it is not attached. */
-struct dma_space *pci_function_dma(struct pci_function *f);
+struct pci_dma_space *pci_function_dma(struct pci_function *f);
 
 bool pci_function_is_bus_master(const struct pci_function *f);
 
@@ -218,24 +222,12 @@ bool pci_function_msi_enabled(const struct pci_function *f);
 /* Is the vector masked, by itself or with all? True for one that does not exist. */
 bool pci_function_msix_masked(struct pci_function *f, unsigned vector);
 
-/* --- for the host side ---------------------------------------------------- */
+/* --- for whoever reaches the function, or looks at it ----------------------- */
 
 /*
- * Takes the messages of MSI and MSI-X: a store of `data` at `address` of the
- * function's bus. Called from any thread. `error` takes errors of the function,
- * and may be NULL; then there are none.
+ * libzpci does all this when a guest does. It is here for monitors, and for tests of
+ * a device with no guest at all.
  */
-struct pci_msi_ops {
-	void (*deliver)(void *opaque, uint64_t address, uint32_t data);
-	void (*error)(void *opaque, enum pci_error error);
-};
-
-/* Returns 0 or -EBUSY. `dma` stays the caller's, and must outlive the attachment. */
-int pci_function_attach(struct pci_function *f, struct dma_space *dma,
-			const struct pci_msi_ops *msi, void *opaque);
-
-/* The device is told, and reset; afterwards it uses neither memory nor interrupts. */
-void pci_function_detach(struct pci_function *f);
 
 /* Reset the device, then config space and MSI-X. */
 void pci_function_reset(struct pci_function *f);
@@ -268,12 +260,13 @@ int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset
 int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t offset,
 				 const void *data, unsigned length);
 
-/* Its kind of measurement, and the counters of that, 0 where it has none. */
-enum pci_measurement pci_function_measurement(const struct pci_function *f);
-void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTERS_MAX]);
-
 /* How many vectors the MSI-X (MSI) capability has, 0: none. */
 unsigned pci_function_msix_vectors(const struct pci_function *f);
 unsigned pci_function_msi_vectors(const struct pci_function *f);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the host side of a PCI function does with it beyond zpci/pci.h: lend it
+ * memory and take its interrupts, for as long as it is plugged.
+ */
+#ifndef ZVISOR_PCI_HOST_H
+#define ZVISOR_PCI_HOST_H
+
+#include "zpci/pci.h"
+
+/*
+ * Takes the messages of MSI and MSI-X: a store of `data` at `address` of the
+ * function's bus. Called from any thread. `error` takes errors of the function,
+ * and may be NULL; then there are none.
+ */
+struct pci_msi_ops {
+	void (*deliver)(void *opaque, uint64_t address, uint32_t data);
+	void (*error)(void *opaque, enum pci_error error);
+};
+
+/* Returns 0 or -EBUSY. `dma` stays the caller's, and must outlive the attachment. */
+int pci_function_attach(struct pci_function *f, struct pci_dma_space *dma,
+			const struct pci_msi_ops *msi, void *opaque);
+
+/* The device is told, and reset; afterwards it uses neither memory nor interrupts. */
+void pci_function_detach(struct pci_function *f);
+
+/* Its kind of measurement, and the counters of that, 0 where it has none. */
+enum pci_measurement pci_function_measurement(const struct pci_function *f);
+void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTERS_MAX]);
+
+#endif
