@@ -184,12 +184,14 @@ uint64_t clock_next_event_count(struct vcpu *c)
 }
 
 /*
- * The host timer is for the next event that is still to come. One that has come is
- * pending already, and taken when the masks admit it: a timer for it would ring
- * without end.
+ * The host timer is for the next event that is still to come. One that was seen to
+ * have come is pending already, and taken when the masks admit it: a timer for it
+ * would ring without end. One that came since then (this thread may have been off the
+ * host's CPU meanwhile) is looked at again at once.
  */
 void clock_arm(struct vcpu *c)
 {
+	unsigned int pending = atomic_load_explicit(&c->pending, memory_order_relaxed);
 	uint64_t now, tod, ns, until = ~0ull;
 	struct itimerspec when = { 0 };
 	int64_t timer;
@@ -198,11 +200,11 @@ void clock_arm(struct vcpu *c)
 		return;
 	now = clock_steady(c, NULL);
 	tod = now + tod_offset(c);
-	if ((c->s.cr[0] & CR0_CLOCK_COMPARATOR) && c->s.clock_comparator >= tod)
-		until = c->s.clock_comparator - tod;
+	if ((c->s.cr[0] & CR0_CLOCK_COMPARATOR) && !(pending & PENDING_CLOCK_COMPARATOR))
+		until = c->s.clock_comparator >= tod ? c->s.clock_comparator - tod : 0;
 	timer = (int64_t)(c->s.cpu_timer - (now - c->cpu_timer_base));
-	if ((c->s.cr[0] & CR0_CPU_TIMER) && timer >= 0)
-		until = MIN(until, (uint64_t)timer);
+	if ((c->s.cr[0] & CR0_CPU_TIMER) && !(pending & PENDING_CPU_TIMER))
+		until = timer >= 0 ? MIN(until, (uint64_t)timer) : 0;
 	if (until == ~0ull ||
 	    (c->timer_armed && c->timer_deadline > now && c->timer_deadline - now <= until))
 		return;
