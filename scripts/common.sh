@@ -9,7 +9,11 @@ build()
 	shift
 	mkdir -p "$dir"
 	log=$dir/build.log
-	if ! { { [ -f "$dir/build.ninja" ] || meson setup "$dir" "$@"; } &&
+	local how=setup
+
+	# A folder from before may have been made with other options.
+	[ ! -f "$dir/build.ninja" ] || how=configure
+	if ! { { [ $how = configure ] && [ $# -eq 0 ] || meson $how "$dir" "$@"; } &&
 			ninja -C "$dir"; } >"$log" 2>&1; then
 		tail -n 60 "$log" >&2
 		return 1

@@ -535,7 +535,7 @@ def table(bench, load):
     if bench.limits():
         notes.append(bench.limits())
     notes.append(f"Medians; ratio: how many times as fast as the peer. zvisor is built with optimization"
-                 f" (release); {bench.built}.")
+                 f" (release, across files); {bench.built}.")
     notes.append(f"On {os.cpu_count()} cores, {processor()}; load at the beginning {load[0]:.1f}, at the end"
                  f" {os.getloadavg()[0]:.1f}.")
     if load[0] > 0.7:
