@@ -124,20 +124,20 @@ end nvme-1m COUNT1M
 modprobe nvme
 tries=300
 while [ ! -b /dev/nvme0n1 ] && [ $((tries = tries - 1)) -gt 0 ]; do sleep 0.1; done
-read_on() { taskset $((1 << $1)) dd if=/dev/nvme0n1 of=/dev/null bs=4k count=COUNT4K skip=$(($1 * 32768)) \\
+read_on() { taskset $((1 << $1)) dd if=/dev/nvme0n1 of=/dev/null bs=4k count=COUNTQ skip=$(($1 * 65536)) \\
 	iflag=direct 2>/dev/null; }
 begin nvme-queue-1
 read_on 0 || exit 1
-end nvme-queue-1 COUNT4K
+end nvme-queue-1 COUNTQ
 begin nvme-queue-4
 for cpu in 0 1 2 3; do read_on $cpu & done
 wait
-end nvme-queue-4 $((4 * COUNT4K))
+end nvme-queue-4 $((4 * COUNTQ))
 """,
 }
 # How much of each: for a whole measurement, for a quick one.
 COUNTS = {"shell": (SHELL_ROUNDS, SHELL_ROUNDS // 5), "fork": (1000, 200), "COUNT4K": (16384, 4096),
-          "COUNT1M": (1024, 256)}
+          "COUNT1M": (1024, 256), "COUNTQ": (65536, 32768)}
 DISK_MIB = 1024
 
 
@@ -283,7 +283,7 @@ class Bench:
             part = SCRIPTS[name]
             if name in COUNTS:
                 part = part.replace("COUNT", str(COUNTS[name][self.options.quick]))
-            for word in ("COUNT4K", "COUNT1M"):
+            for word in ("COUNT4K", "COUNT1M", "COUNTQ"):
                 part = part.replace(word, str(COUNTS[word][self.options.quick]))
             script += part
         return script
