@@ -308,12 +308,10 @@ def test_clients_that_say_nonsense_are_answered_and_disturb_nobody(ticking, fold
 
 def test_clients_that_vanish_disturb_nobody(ticking, folder):
     machine, client = ticking
-    for sent in (b"", b"{", b'{"execute":"query-commands"}' * 200, b'{"execute":"stop"}{"execute":"cont"}'):
+    for sent in (b"", b"{", b'{"execute":"query-commands"}' * 200, b'{"execute":"query-pci"}{"execute":"que'):
         for _ in range(20):
             with qmp.Client(qmp.socket_path(folder)) as other:
                 other.send(sent)
-    # Whatever they had still asked for, the machine runs in the end.
-    client.command("cont")
     expect_ticks(machine)
     assert client.command("query-status")["running"]
 
