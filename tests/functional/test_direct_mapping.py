@@ -3,8 +3,9 @@
 
 import re
 
-from conftest import finish
+from conftest import BOOT_LIMIT, finish
 from disklayout import after_writers
+from zvlib import qmp
 
 MIB = 1 << 20
 
@@ -93,17 +94,24 @@ def test_a_guest_changes_from_one_to_the_other_and_back(boot, newer_guest, make_
     assert refreshes(machine, 0) > 0
 
 
-def test_a_failed_transfer_without_translation_is_recovered_from(boot, newer_guest, make_disk, disktool):
+def test_a_failed_transfer_without_translation_is_recovered_from(boot, newer_guest, make_disk, disktool, folder):
     path = make_disk("bad", 16 * MIB)
     before = content(path)
-    machine = finish(boot(PRELUDE + """
+    socket = qmp.socket_path(folder)
+    machine = boot(PRELUDE + """
         bad=$(disk bad) || exit 1
+        say ready; read line
         disktool writers $bad 4 100 || exit 1
         say still $(group_type $bad)
         dmesg | grep -e zpci -e nvme
         """, other_guest=newer_guest, files=disktool, cpus=2, append="quiet iommu.passthrough=1",
-        devices=[f"nvme,file={path},serial=bad,x-fail-translation=5000"],
-        more=["--trace", "zpci_rpcit", "--trace", "zpci_error"]), 600)
+        devices=[f"nvme,id=bad,file={path},serial=bad"],
+        more=["--qmp", f"unix:{socket}", "--trace", "zpci_rpcit", "--trace", "zpci_error"])
+    with qmp.Client(socket) as client:
+        machine.expect("^zvisor-guest: ready$", BOOT_LIMIT)
+        client.command("x-zpci-fail-translation", id="bad", count=1000, code=4)
+        machine.send("\n")
+        finish(machine, 600)
     assert "zvisor-guest: still identity\n" in machine.console
     assert "The device is ready to resume operations" in machine.console
     assert len(re.findall("zpci_error: .* pec=0004 ", machine.errors)) == 1
