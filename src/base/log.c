@@ -1,23 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Lines on stderr. The one piece of state is process-wide as stderr itself is:
- * whether its terminal is in raw mode.
- */
+/* Lines on stderr. */
 #include "base/log.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/util.h"
-
-static atomic_int log_raw;
-
-void log_set_raw(int raw)
-{
-	atomic_store_explicit(&log_raw, raw && isatty(STDERR_FILENO), memory_order_relaxed);
-}
 
 void log_write(const char *text, unsigned long length)
 {
@@ -33,19 +22,9 @@ void log_write(const char *text, unsigned long length)
 	}
 }
 
-int log_line_end(char *end)
-{
-	int used = 0;
-
-	if (atomic_load_explicit(&log_raw, memory_order_relaxed))
-		end[used++] = '\r';
-	end[used++] = '\n';
-	return used;
-}
-
 void log_line(const char *format, ...)
 {
-	char line[LOG_LINE_MAX + LOG_LINE_END_MAX];
+	char line[LOG_LINE_MAX + 1];
 	int used = snprintf(line, LOG_LINE_MAX, "zvisor: ");
 	int more;
 	va_list args;
@@ -59,6 +38,6 @@ void log_line(const char *format, ...)
 	for (int i = 0; i < used; i++)
 		if (line[i] == '\n' || line[i] == '\r')
 			line[i] = '?';
-	used += log_line_end(line + used);
+	line[used++] = '\n';
 	log_write(line, (unsigned long)used);
 }

@@ -16,18 +16,7 @@
 
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/*
- * A terminal in raw mode needs a carriage return at the end of a line. The
- * console says when that is so. Any thread.
- */
-void log_set_raw(int raw);
-
-/*
- * For lines made elsewhere: put the end of a line at `end` (2 bytes at most;
- * returns how many), and write all of a line to stderr, or as much as it takes.
- */
-#define LOG_LINE_END_MAX 2
-int log_line_end(char *end);
+/* For lines made elsewhere: write all of `text` to stderr, or as much as it takes. */
 void log_write(const char *text, unsigned long length);
 
 #endif

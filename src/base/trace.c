@@ -74,7 +74,7 @@ void trace_print_names(FILE *out)
 
 void trace_emit(enum trace_id id, const char *format, ...)
 {
-	char line[LOG_LINE_MAX + LOG_LINE_END_MAX];
+	char line[LOG_LINE_MAX + 1];
 	uint64_t since = trace_now() - atomic_load(&trace_start);
 	int used, more;
 	va_list args;
@@ -86,7 +86,7 @@ void trace_emit(enum trace_id id, const char *format, ...)
 	va_end(args);
 	if (more > 0)
 		used = MIN(used + more, LOG_LINE_MAX - 1);
-	used += log_line_end(line + used);
+	line[used++] = '\n';
 	log_write(line, (unsigned long)used);
 }
 

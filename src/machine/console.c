@@ -81,6 +81,11 @@ static void terminal_set_raw(void)
 	struct termios raw = terminal_saved;
 
 	cfmakeraw(&raw);
+	/*
+	 * Output stays as it is: the early consoles of Linux end their lines
+	 * with a line feed alone, as the lines of zvisor itself do.
+	 */
+	raw.c_oflag = terminal_saved.c_oflag;
 	if (!tcsetattr(terminal_fd, TCSANOW, &raw))
 		atomic_store(&terminal_raw, true);
 }
@@ -99,13 +104,6 @@ static void terminal_begin(int fd)
 	for (unsigned int i = 0; i < ARRAY_SIZE(deadly); i++)
 		sigaction(deadly[i], &action, NULL);
 	terminal_set_raw();
-	log_set_raw(1);
-}
-
-static void terminal_end(void)
-{
-	log_set_raw(0);
-	terminal_restore();
 }
 
 /* --- rings ------------------------------------------------------------------ */
@@ -170,6 +168,8 @@ static void print_help(void)
 		"Ctrl-a Ctrl-a  send Ctrl-a",
 	};
 
+	/* The guest's line, into which this comes, is not at its end. */
+	log_write("\n", 1);
 	for (unsigned int i = 0; i < ARRAY_SIZE(lines); i++)
 		log_line("%s", lines[i]);
 }
@@ -364,7 +364,7 @@ int console_create(const struct console_config *config, struct console **result)
 	*result = console;
 	return 0;
 restore:
-	terminal_end();
+	terminal_restore();
 	close(console->drained);
 close_wake:
 	close(console->wake);
@@ -384,7 +384,7 @@ void console_destroy(struct console *console)
 	eventfd_raise(console->wake);
 	pthread_join(console->thread, NULL);
 	if (console->in_is_terminal && console->config.raw)
-		terminal_end();
+		terminal_restore();
 	close(console->drained);
 	close(console->wake);
 	pthread_mutex_destroy(&console->lock);
@@ -518,7 +518,7 @@ bool console_has_line(struct console *console)
 void console_suspend(struct console *console)
 {
 	if (console->in_is_terminal && console->config.raw)
-		terminal_end();
+		terminal_restore();
 }
 
 void console_resume(struct console *console)

@@ -383,6 +383,8 @@ static void terminal_is_raw_meanwhile_and_restored_after(void **state)
 
 	assert_int_equal(tcgetattr(f->guest_in, &raw), 0);
 	assert_false(raw.c_lflag & (ICANON | ECHO | ISIG));
+	/* A line that a guest ends with a line feed alone ends on the screen, too. */
+	assert_int_equal(raw.c_oflag & (OPOST | ONLCR), OPOST | ONLCR);
 	type(f, "\3\r");
 	guest_reads(f, got, 2);
 	assert_memory_equal(got, "\3\r", 2);
