@@ -142,11 +142,18 @@ struct pci_device_ops {
 };
 
 /*
- * NULL when out of memory. `ops` is kept. The caller then adds BARs and
- * capabilities, all before the function is attached.
+ * `info` and `ops` are copied. The caller then adds BARs and capabilities, all before
+ * the function is attached. NULL with errno ENOMEM, or E2BIG (version.h).
  */
-struct pci_function *pci_function_new(const struct pci_function_info *info,
-				      const struct pci_device_ops *ops, void *device);
+struct pci_function *pci_function_new_sized(const struct pci_function_info *info, size_t info_size,
+					    const struct pci_device_ops *ops, size_t ops_size,
+					    void *device);
+
+static inline struct pci_function *pci_function_new(const struct pci_function_info *info,
+						    const struct pci_device_ops *ops, void *device)
+{
+	return pci_function_new_sized(info, sizeof(*info), ops, sizeof(*ops), device);
+}
 
 /* Detach if attached, reset, destroy the device, free. NULL is allowed. */
 void pci_function_free(struct pci_function *f);

@@ -39,6 +39,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "zpci/version.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -129,7 +131,7 @@ struct zpci_machine_ops {
 	/*
 	 * An event can be fetched with zpci_next_event(): the channel subsystem
 	 * makes a channel report (a machine check) of it. Called when one is
-	 * queued, but not again before one has been fetched.
+	 * queued, but not again before one has been fetched. May be NULL.
 	 */
 	void (*event_pending)(void *opaque);
 	/*
@@ -163,12 +165,13 @@ struct zpci_guest_memory {
 	 * from any thread, with a lock of one function held.
 	 */
 	uint8_t (*storage_key)(void *opaque, uint64_t absolute);
+	void *reserved[3]; /* NULL */
 };
 
 struct zpci_config {
 	struct zpci_guest_memory memory;
-	const struct zpci_vcpu_ops *vcpu;       /* kept */
-	const struct zpci_machine_ops *machine; /* kept */
+	const struct zpci_vcpu_ops *vcpu; /* copied */
+	const struct zpci_machine_ops *machine; /* copied */
 	void *opaque;                           /* for the machine's functions */
 	/* Announce that user-defined identifiers are unique, and see to it. */
 	bool uid_checking;
@@ -185,8 +188,18 @@ struct zpci_config {
 	bool mio;
 };
 
-/* NULL when out of memory. */
-struct zpci *zpci_create(const struct zpci_config *config);
+/*
+ * Everything is copied but memory itself, which must outlive the library. NULL with
+ * errno ENOMEM, or E2BIG (version.h).
+ */
+struct zpci *zpci_create_sized(const struct zpci_config *config, size_t config_size,
+			       size_t vcpu_size, size_t machine_size);
+
+static inline struct zpci *zpci_create(const struct zpci_config *config)
+{
+	return zpci_create_sized(config, sizeof(*config), sizeof(*config->vcpu),
+				 sizeof(*config->machine));
+}
 
 /* Unplugs what is plugged. No vCPU may run. NULL is allowed. */
 void zpci_destroy(struct zpci *zpci);
@@ -253,7 +266,7 @@ struct zpci_function_config {
 	 * them there can be (0: 65536). RPCIT is then always needed. NULL: they are
 	 * made when an address is used.
 	 */
-	const struct zpci_mapping_ops *mapping; /* kept */
+	const struct zpci_mapping_ops *mapping; /* copied */
 	void *mapping_opaque;
 	uint32_t mappings_max;
 	/* The guest may register translation off, and gets all memory at sdma. */
@@ -269,18 +282,35 @@ struct zpci_function_config {
 	bool standby;
 };
 
-struct zpci_function_config zpci_function_defaults(uint32_t fid);
+void zpci_function_defaults_sized(struct zpci_function_config *config, size_t config_size,
+				  uint32_t fid);
+
+static inline struct zpci_function_config zpci_function_defaults(uint32_t fid)
+{
+	struct zpci_function_config config;
+
+	zpci_function_defaults_sized(&config, sizeof(config), fid);
+	return config;
+}
 
 /*
  * Plug a function in. The library attaches to `f`; the caller keeps owning it and
  * may free it after zpci_unplug() or zpci_destroy(). `announce` tells a running
  * guest by an event. Returns 0, or a negative errno with a line for a person in
  * `error` (if not NULL): -EEXIST fid or uid in use, -EINVAL a value out of range,
- * -ENOSPC no slot or no group left, -EBUSY already attached, -ENOMEM.
+ * -ENOSPC no slot or no group left, -EBUSY already attached, -ENOMEM, -E2BIG (version.h).
  */
-int zpci_plug(struct zpci *zpci, struct pci_function *f,
-	      const struct zpci_function_config *config, bool announce,
-	      char *error, size_t error_size);
+int zpci_plug_sized(struct zpci *zpci, struct pci_function *f,
+		    const struct zpci_function_config *config, size_t config_size,
+		    size_t mapping_size, bool announce, char *error, size_t error_size);
+
+static inline int zpci_plug(struct zpci *zpci, struct pci_function *f,
+			    const struct zpci_function_config *config, bool announce, char *error,
+			    size_t error_size)
+{
+	return zpci_plug_sized(zpci, f, config, sizeof(*config), sizeof(*config->mapping), announce,
+			       error, error_size);
+}
 
 /*
  * Ask the guest to give a function back (a deconfiguration request), which it

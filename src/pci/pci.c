@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/abi.h"
 #include "base/byteorder.h"
 #include "base/util.h"
 #include "dma/dma.h"
@@ -80,7 +81,7 @@ struct msi {
 
 struct pci_function {
 	char *name;
-	const struct pci_device_ops *ops;
+	struct pci_device_ops ops;
 	void *device;
 	enum pci_measurement measurement;
 
@@ -129,19 +130,27 @@ static void set_config_word(struct pci_function *f, unsigned offset, uint32_t va
 
 /* --- description ------------------------------------------------------------ */
 
-struct pci_function *pci_function_new(const struct pci_function_info *info,
-				      const struct pci_device_ops *ops, void *device)
+struct pci_function *pci_function_new_sized(const struct pci_function_info *given, size_t info_size,
+					    const struct pci_device_ops *ops, size_t ops_size,
+					    void *device)
 {
 	struct pci_function *f = calloc(1, sizeof(*f));
+	struct pci_function_info copy;
+	const struct pci_function_info *info = &copy;
 
 	if (!f)
 		return NULL;
+	if (abi_copy(&copy, sizeof(copy), given, info_size) ||
+	    abi_copy(&f->ops, sizeof(f->ops), ops, ops_size)) {
+		free(f);
+		errno = E2BIG;
+		return NULL;
+	}
 	f->name = strdup(info->name ? info->name : "pci");
 	if (!f->name) {
 		free(f);
 		return NULL;
 	}
-	f->ops = ops;
 	f->device = device;
 	f->measurement = info->measurement;
 	f->next_capability = CAPABILITIES_START;
@@ -172,8 +181,8 @@ void pci_function_free(struct pci_function *f)
 		pci_function_detach(f);
 	else
 		pci_function_reset(f);
-	if (f->ops->destroy)
-		f->ops->destroy(f->device);
+	if (f->ops.destroy)
+		f->ops.destroy(f->device);
 	pthread_mutex_destroy(&f->reset_lock);
 	pthread_mutex_destroy(&f->lock);
 	free(f->msix.table);
@@ -543,8 +552,8 @@ enum pci_measurement pci_function_measurement(const struct pci_function *f)
 void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTERS_MAX])
 {
 	memset(counters, 0, PCI_COUNTERS_MAX * sizeof(*counters));
-	if (f->ops->counters)
-		f->ops->counters(f->device, counters);
+	if (f->ops.counters)
+		f->ops.counters(f->device, counters);
 }
 
 /* --- attaching and reset ------------------------------------------------------ */
@@ -582,8 +591,8 @@ int pci_function_attach(struct pci_function *f, struct pci_dma_space *dma,
 	f->dma = dma;
 	update_derived(f);
 	pthread_mutex_unlock(&f->lock);
-	if (f->ops->attached)
-		f->ops->attached(f->device);
+	if (f->ops.attached)
+		f->ops.attached(f->device);
 	return 0;
 }
 
@@ -591,8 +600,8 @@ void pci_function_detach(struct pci_function *f)
 {
 	if (!f->dma)
 		return;
-	if (f->ops->detaching)
-		f->ops->detaching(f->device);
+	if (f->ops.detaching)
+		f->ops.detaching(f->device);
 	pci_function_reset(f);
 	pthread_mutex_lock(&f->lock);
 	f->dma = NULL;
@@ -611,8 +620,8 @@ void pci_function_reset(struct pci_function *f)
 		msix_reset(&f->msix);
 	update_derived(f);
 	pthread_mutex_unlock(&f->lock);
-	if (f->ops->reset)
-		f->ops->reset(f->device);
+	if (f->ops.reset)
+		f->ops.reset(f->device);
 	pthread_mutex_unlock(&f->reset_lock);
 }
 
@@ -736,7 +745,7 @@ static uint64_t read_piece(struct pci_function *f, unsigned bar, uint64_t offset
 		return msix_read(f, f->msix.table + (offset - f->msix.table_offset), size);
 	if (unlikely(in_msix_pba(f, bar, offset)))
 		return msix_read(f, f->msix.pending + (offset - f->msix.pba_offset), size);
-	return f->ops->bar_read(f->device, bar, offset, size);
+	return f->ops.bar_read(f->device, bar, offset, size);
 }
 
 static void write_piece(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
@@ -745,7 +754,7 @@ static void write_piece(struct pci_function *f, unsigned bar, uint64_t offset, u
 	if (unlikely(in_msix_table(f, bar, offset)))
 		msix_table_write(f, offset - f->msix.table_offset, size, value);
 	else if (likely(!in_msix_pba(f, bar, offset)))
-		f->ops->bar_write(f->device, bar, offset, size, value);
+		f->ops.bar_write(f->device, bar, offset, size, value);
 }
 
 static unsigned piece_at(uint64_t offset, unsigned size)
@@ -835,8 +844,8 @@ int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t 
 
 	if (!length || length > PCI_BLOCK_MAX || !in_bar(f, bar, offset, length))
 		return -ERANGE;
-	if (f->ops->bar_write_block && !touches_msix(f, bar, offset, length))
-		return f->ops->bar_write_block(f->device, bar, offset, data, length);
+	if (f->ops.bar_write_block && !touches_msix(f, bar, offset, length))
+		return f->ops.bar_write_block(f->device, bar, offset, data, length);
 	while (length) {
 		unsigned piece = piece_at(offset, length);
 		uint64_t value = 0;

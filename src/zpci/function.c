@@ -32,9 +32,10 @@
 #define SCLP_ADAPTER_RESERVED 0x05f0
 #define SCLP_ADAPTER_UNKNOWN 0x09f0
 
-struct zpci_function_config zpci_function_defaults(uint32_t fid)
+void zpci_function_defaults_sized(struct zpci_function_config *config, size_t config_size,
+				  uint32_t fid)
 {
-	return (struct zpci_function_config){
+	const struct zpci_function_config defaults = {
 		.fid = fid,
 		.sdma = 0x100000000ull,
 		.edma = 0x1ffffffffffffffull,
@@ -43,6 +44,10 @@ struct zpci_function_config zpci_function_defaults(uint32_t fid)
 		.update_interval = 4000,
 		.mio = true,
 	};
+
+	/* What only the caller knows is 0. */
+	memset(config, 0, config_size);
+	memcpy(config, &defaults, MIN(config_size, sizeof(defaults)));
 }
 
 /* --- looking functions up ------------------------------------------------------ */
@@ -334,6 +339,10 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 	if (!f->dma)
 		return -ENOMEM;
 	f->config = *config;
+	if (config->mapping) {
+		f->mapping_ops = *config->mapping;
+		f->config.mapping = &f->mapping_ops;
+	}
 	error = mapping_create(f);
 	if (error)
 		goto free_dma;
@@ -365,19 +374,30 @@ free_dma:
 	return error;
 }
 
-int zpci_plug(struct zpci *zpci, struct pci_function *pci,
-	      const struct zpci_function_config *config, bool announce,
-	      char *error, size_t error_size)
+int zpci_plug_sized(struct zpci *zpci, struct pci_function *pci,
+		    const struct zpci_function_config *given, size_t config_size,
+		    size_t mapping_size, bool announce, char *error, size_t error_size)
 {
+	struct zpci_function_config config = { .fid = given->fid, .uid = given->uid };
+	struct zpci_mapping_ops mapping;
 	const char *what = "";
 	int rc;
 
-	pthread_mutex_lock(&zpci->slots_lock);
-	rc = plug(zpci, pci, config, announce, &what);
-	pthread_mutex_unlock(&zpci->slots_lock);
+	rc = abi_copy(&config, sizeof(config), given, config_size);
+	if (!rc && config.mapping) {
+		rc = abi_copy(&mapping, sizeof(mapping), config.mapping, mapping_size);
+		config.mapping = &mapping;
+	}
+	if (rc) {
+		what = "asks for what this version of libzpci does not have";
+	} else {
+		pthread_mutex_lock(&zpci->slots_lock);
+		rc = plug(zpci, pci, &config, announce, &what);
+		pthread_mutex_unlock(&zpci->slots_lock);
+	}
 	if (rc && error)
 		snprintf(error, error_size, "%s: fid %#x, uid %#x: %s", pci_function_name(pci),
-			 config->fid, config->uid, what);
+			 config.fid, config.uid, what);
 	return rc;
 }
 

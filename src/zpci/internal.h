@@ -29,6 +29,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/abi.h"
 #include "base/byteorder.h"
 #include "base/util.h"
 #include "dma/dma.h"
@@ -174,6 +175,7 @@ struct zpci_function {
 
 	/* The identity; set while the handle is invalid. */
 	struct zpci_function_config config;
+	struct zpci_mapping_ops mapping_ops; /* what config.mapping leads to */
 	uint8_t pfgid;
 	struct pci_function *pci;
 	struct pci_dma_space *dma;
@@ -212,7 +214,9 @@ struct hazard {
 };
 
 struct zpci {
-	struct zpci_config config;
+	struct zpci_config config; /* its pointers lead to these two: */
+	struct zpci_vcpu_ops vcpu_ops;
+	struct zpci_machine_ops machine_ops;
 	struct dma_memory memory;
 	pthread_mutex_t slots_lock; /* plugging, unplugging, and who lists */
 	struct zpci_function *_Atomic slots[ZPCI_FUNCTIONS_MAX];

@@ -3,6 +3,7 @@
  * The library as a whole: its life, how instructions end, traces, the mark on
  * guest memory that was stored to.
  */
+#include <errno.h>
 #include <linux/membarrier.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,16 +14,33 @@
 
 #include "zpci/internal.h"
 
-struct zpci *zpci_create(const struct zpci_config *config)
+unsigned zpci_version(void)
+{
+	return ZPCI_VERSION;
+}
+
+struct zpci *zpci_create_sized(const struct zpci_config *given, size_t config_size,
+			       size_t vcpu_size, size_t machine_size)
 {
 	struct zpci *zpci = aligned_alloc(_Alignof(struct zpci), sizeof(*zpci));
+	struct zpci_config *config;
 
 	if (!zpci)
 		return NULL;
 	memset(zpci, 0, sizeof(*zpci));
+	config = &zpci->config;
+	if (abi_copy(config, sizeof(*config), given, config_size) ||
+	    abi_copy(&zpci->vcpu_ops, sizeof(zpci->vcpu_ops), config->vcpu, vcpu_size) ||
+	    abi_copy(&zpci->machine_ops, sizeof(zpci->machine_ops), config->machine,
+		     machine_size)) {
+		free(zpci);
+		errno = E2BIG;
+		return NULL;
+	}
+	config->vcpu = &zpci->vcpu_ops;
+	config->machine = &zpci->machine_ops;
 	zpci->has_membarrier =
 		!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
-	zpci->config = *config;
 	zpci->directed.available = config->directed_interruptions && config->vcpu->index &&
 				   config->machine->directed_interruption &&
 				   config->machine->set_directed_mode;
