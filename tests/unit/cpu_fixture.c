@@ -39,6 +39,12 @@ static void told(void *opaque, struct vcpu *v)
 	((struct cpu_fixture *)opaque)->told = v;
 }
 
+void cpu_fixture_catch(struct cpu_fixture *f)
+{
+	store_be64(f->memory + LC_PGM_NEW_PSW, MODE | PSW_WAIT);
+	store_be64(f->memory + LC_PGM_NEW_PSW + 8, 0);
+}
+
 int cpu_fixture_setup(void **state)
 {
 	return cpu_fixture_setup_as(state, CPU_EXECUTE_TRANSLATED);
@@ -69,7 +75,7 @@ int cpu_fixture_setup_as(void **state, enum cpu_execution execution)
 	vcpu_clear_reset(f->vcpu);
 	f->s = vcpu_state(f->vcpu);
 	memset(f->memory, 0, CPU_MEMORY);
-	store_be64(f->memory + LC_PGM_NEW_PSW, MODE | PSW_WAIT);
+	cpu_fixture_catch(f);
 	f->mask = MODE;
 	*state = f;
 	return 0;
@@ -97,6 +103,8 @@ unsigned int cpu_execute_there(struct cpu_fixture *f)
 		why = vcpu_run(f->vcpu);
 		f->exits++;
 	} while (why == VCPU_EXIT_REQUEST);
+	if (why == VCPU_EXIT_CHECK_STOP)
+		return CPU_CHECK_STOP;
 	assert_int_equal(why, VCPU_EXIT_DISABLED_WAIT);
 	f->old_psw_addr = load_be64(f->memory + LC_PGM_OLD_PSW + 8);
 	return load_be16(f->memory + LC_PGM_CODE);

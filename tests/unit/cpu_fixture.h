@@ -40,7 +40,14 @@ unsigned int cpu_execute(struct cpu_fixture *, const char *hex, unsigned int *cc
 /* Where that puts the instruction. */
 #define CPU_CODE 0x2000u
 
-/* Execute the code at CPU_CODE until it raises a program interruption; returns its code. */
+/* The new PSW of program interruptions, should a program have overwritten it. */
+void cpu_fixture_catch(struct cpu_fixture *);
+
+/*
+ * Execute the code at CPU_CODE until it raises a program interruption; returns its code, or
+ * CPU_CHECK_STOP.
+ */
+#define CPU_CHECK_STOP 0x10000u
 unsigned int cpu_execute_there(struct cpu_fixture *);
 
 #endif

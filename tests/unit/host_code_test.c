@@ -288,6 +288,7 @@ static void prepare(struct cpu_fixture *f, uint64_t seed, const uint8_t *code, s
 		f->memory[DATA + i] = (uint8_t)(i * 37 + seed);
 		f->memory[FAR_DATA + 0xe00 + i] = (uint8_t)(i * 11 + seed);
 	}
+	cpu_fixture_catch(f);
 	memcpy(f->memory + CPU_CODE, code, length);
 	cpu_complex_memory_written(f->complex, CPU_CODE, length);
 }
