@@ -37,6 +37,9 @@
 /* Milliseconds between updates of PCI measurement blocks. */
 #define MEASUREMENT_INTERVAL 250
 
+/* Milliseconds in which a signal of the same sender is the same request. */
+#define SIGNAL_ECHO_INTERVAL 1000
+
 /* Milliseconds after which a vCPU that shall leave vcpu_run() is told again. */
 #define HOLD_INTERVAL 100
 
@@ -606,7 +609,32 @@ static void suspend(struct machine *machine)
 
 enum verdict { GO_ON, END };
 
-static enum verdict take_signal(struct machine *machine, bool *asked, enum machine_status *status)
+/* The signal by which the guest has been asked to shut down. */
+struct shutdown_request {
+	bool made;
+	uint32_t signal;
+	uint32_t sender;
+	struct timespec at;
+};
+
+/*
+ * timeout(1) signals its child, and then the group that the child is in as well. The
+ * second one is not another request.
+ */
+static bool is_echo(const struct shutdown_request *request, const struct signalfd_siginfo *info)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return request->made && info->ssi_code == SI_USER && info->ssi_signo == request->signal &&
+	       info->ssi_pid == request->sender &&
+	       (now.tv_sec - request->at.tv_sec) * 1000 +
+			       (now.tv_nsec - request->at.tv_nsec) / 1000000 <
+		       SIGNAL_ECHO_INTERVAL;
+}
+
+static enum verdict take_signal(struct machine *machine, struct shutdown_request *request,
+				enum machine_status *status)
 {
 	struct signalfd_siginfo info;
 
@@ -616,13 +644,20 @@ static enum verdict take_signal(struct machine *machine, bool *asked, enum machi
 		suspend(machine);
 		return GO_ON;
 	}
+	if (is_echo(request, &info))
+		return GO_ON;
 	*status = MACHINE_FAILED;
-	if (*asked || info.ssi_signo == SIGQUIT) {
+	if (request->made || info.ssi_signo == SIGQUIT) {
 		log_line("%s: guest ended before it had shut down",
 			 strsignal((int)info.ssi_signo));
 		return END;
 	}
-	*asked = true;
+	*request = (struct shutdown_request){
+		.made = true,
+		.signal = info.ssi_signo,
+		.sender = info.ssi_pid,
+	};
+	clock_gettime(CLOCK_MONOTONIC, &request->at);
 	if (!sclp_quiesce(&machine->sclp))
 		return GO_ON;
 	log_line("%s: guest ended, it does not listen to shutdown requests",
@@ -634,7 +669,7 @@ static enum verdict take_signal(struct machine *machine, bool *asked, enum machi
 static enum machine_status main_loop(struct machine *machine, struct machine_event *end)
 {
 	enum machine_status status = MACHINE_POWERED_OFF;
-	bool asked = false; /* the guest to shut down */
+	struct shutdown_request request = { .made = false };
 
 	for (;;) {
 		struct pollfd fds[2] = {
@@ -651,7 +686,7 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 			continue;
 		if (machine_devices_present(machine))
 			machine_pci_update(machine);
-		if (fds[1].revents && take_signal(machine, &asked, &status) == END) {
+		if (fds[1].revents && take_signal(machine, &request, &status) == END) {
 			end->reason = "host-signal";
 			return status;
 		}
@@ -670,7 +705,7 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 				end->reason = "host-error";
 				return MACHINE_FAILED;
 			}
-			asked = false;
+			request.made = false;
 		} else if (ended) {
 			return how_ended(machine, end);
 		}

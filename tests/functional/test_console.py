@@ -142,3 +142,21 @@ def test_the_terminal_is_restored_when_a_signal_ends_the_run(terminal, number):
     os.kill(pid, number)
     it.child.expect(r"status \d+\r\n", timeout=20)
     assert it.modes() == it.before
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_request(boot):
+    machine = boot("say ready; sleep 1000")
+    machine.expect("^zvisor-guest: ready$", BOOT_LIMIT)
+    # As timeout(1) does it: first the process, then its group. Two that wait are one, so
+    # the second follows when the first has been taken.
+    machine.process.send_signal(signal.SIGTERM)
+    while machine.process.poll() is None and is_pending(machine.process.pid, signal.SIGTERM):
+        pass
+    machine.process.send_signal(signal.SIGTERM)
+    assert machine.wait(60) == 0
+
+
+def is_pending(pid, number):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        masks = [int(line.split()[1], 16) for line in status if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
