@@ -195,6 +195,9 @@ static int check_io_uring(const char *path, char *error, size_t error_size)
 	struct io_uring ring;
 	int ret = io_uring_queue_init(1, &ring, 0);
 
+	if (ret == -ENOMEM || ret == -EMFILE || ret == -ENFILE)
+		return complain(ret, error, error_size, path, "cannot set up io_uring: %s",
+				strerror(-ret));
 	if (ret)
 		return complain(ret, error, error_size, path,
 				"this host does not allow io_uring (%s); see kernel.io_uring_disabled "
