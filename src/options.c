@@ -391,6 +391,8 @@ static int parse_run(struct parser *parser, int argc, char **argv)
 
 		if (letter == ':')
 			return wrong(parser, "%s: needs a value", word);
+		if (letter == '?' && *option_name(optopt) && strchr(word, '='))
+			return wrong(parser, "%s: takes no value", word);
 		if (letter == '?')
 			return wrong(parser, "%s: no such option; see `zvisor --help`", word);
 		rc = set_option(parser, letter, optarg);
@@ -458,6 +460,10 @@ int options_parse(int argc, char **argv, struct options *options, char *error, s
 	for (unsigned int i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(argv[1], commands[i].word))
 			continue;
+		if (argc == 3 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))) {
+			options->command = OPTIONS_HELP;
+			return 0;
+		}
 		if (argc > 2)
 			return wrong(&parser, "%s: %s takes no arguments", argv[2], argv[1]);
 		options->command = commands[i].command;

@@ -390,7 +390,7 @@ static void print_properties(FILE *out, const struct device_property *p)
 		char left[40];
 
 		snprintf(left, sizeof(left), "%s=%s", p->name, kinds[p->type]);
-		fprintf(out, "  %-26s %s", left, p->help);
+		fprintf(out, "  %-27s %s", left, p->help);
 		if (p->type == DEVICE_NUMBER)
 			fprintf(out, ", %llu to %llu", (unsigned long long)p->minimum,
 				(unsigned long long)p->maximum);
@@ -409,6 +409,8 @@ void device_print_types(FILE *out)
 	for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
 		fprintf(out, "%s: %s\n", device_types[i]->name, device_types[i]->help);
 		print_properties(out, device_types[i]->properties);
-		print_properties(out, common_properties);
+		fputc('\n', out);
 	}
+	fputs("all of them have, too:\n", out);
+	print_properties(out, common_properties);
 }

@@ -105,8 +105,10 @@ void machine_version_print_all(FILE *out)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(versions); i++)
 		fprintf(out, "%s%s\n", versions[i].name, i ? "" : " (default)");
+	fputs("\nproperties, on where the version has them:\n", out);
 	for (unsigned int i = 0; i < ARRAY_SIZE(properties); i++) {
-		fprintf(out, "  %s=on|off  %s (in", properties[i].name, properties[i].help);
+		fprintf(out, "  %s=on|off%*s%s (in", properties[i].name,
+			22 - (int)strlen(properties[i].name), "", properties[i].help);
 		for (unsigned int j = 0; j < ARRAY_SIZE(versions); j++)
 			if (versions[j].features & properties[i].feature)
 				fprintf(out, " %s", versions[j].name);

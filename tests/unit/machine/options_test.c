@@ -115,8 +115,10 @@ static void wrong_requests_name_option_and_value(void **state)
 		{ "run --kernel k --memory 0", "--memory", "0" },
 		{ "run --kernel k --memory 65537K", "--memory", "65537K" },
 		{ "run --kernel k --memory 5000G", "--memory", "5000G" },
-		{ "run --kernel k --memory 99999999999999999999", "--memory", "99999999999999999999" },
-		{ "run --kernel k --memory 18446744073709551615T", "--memory", "18446744073709551615T" },
+		{ "run --kernel k --memory 99999999999999999999", "--memory",
+		  "99999999999999999999" },
+		{ "run --kernel k --memory 18446744073709551615T", "--memory",
+		  "18446744073709551615T" },
 		{ "run --kernel k --memory 1GB", "--memory", "1GB" },
 		{ "run --kernel k --memory -1G", "--memory", "-1G" },
 		{ "run --kernel k --memory G", "--memory", "G" },
@@ -139,6 +141,7 @@ static void wrong_requests_name_option_and_value(void **state)
 		  "--device", "fid=3" },
 		{ "run --kernel k stray", "stray", "without an option" },
 		{ "run --kernel k --colour", "--colour", "no such option" },
+		{ "run --kernel k --stats=3", "--stats", "takes no value" },
 		{ "fly", "fly", "no such command" },
 		{ "devices all", "all", "devices" },
 		{ "", "", "--help" },
@@ -179,9 +182,14 @@ static void other_commands_are_taken(void **state)
 		const char *line;
 		enum options_command command;
 	} cases[] = {
-		{ "devices", OPTIONS_DEVICES },    { "machines", OPTIONS_MACHINES },
-		{ "--help", OPTIONS_HELP },        { "--version", OPTIONS_VERSION },
-		{ "trace-events", OPTIONS_TRACE_EVENTS }, { "run --help", OPTIONS_HELP },
+		{ "devices", OPTIONS_DEVICES },
+		{ "machines", OPTIONS_MACHINES },
+		{ "--help", OPTIONS_HELP },
+		{ "--version", OPTIONS_VERSION },
+		{ "trace-events", OPTIONS_TRACE_EVENTS },
+		{ "run --help", OPTIONS_HELP },
+		{ "devices --help", OPTIONS_HELP },
+		{ "machines -h", OPTIONS_HELP },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
