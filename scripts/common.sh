@@ -2,7 +2,8 @@
 #
 # What the front-door scripts share. Sourced, from the top of the clone.
 
-# build DIR [MESON-OPTION...]: configures once and builds; quiet unless it fails.
+# build DIR [MESON-OPTION...]: configures once and builds everything, or what
+# $targets names; quiet unless it fails.
 build()
 {
 	local dir=$1 log
@@ -13,8 +14,9 @@ build()
 
 	# A folder from before may have been made with other options.
 	[ ! -f "$dir/build.ninja" ] || how=configure
+	# shellcheck disable=SC2086
 	if ! { { [ $how = configure ] && [ $# -eq 0 ] || meson $how "$dir" "$@"; } &&
-			ninja -C "$dir"; } >"$log" 2>&1; then
+			ninja -C "$dir" ${targets:-}; } >"$log" 2>&1; then
 		tail -n 60 "$log" >&2
 		return 1
 	fi
