@@ -303,6 +303,9 @@ def main():
     for end in ends:
         print(f"{end['program']} on {end['machine']}: {end['how']}")
 
+    print("grades: [L] required by Linux, [Q] shown by QEMU, [C] conjecture;"
+          " docs/conformance.md says what each check expects")
+
     known = differences()
     counts = {m: {r: sum(result_of(c, m) == r for c in checks) for r in ("pass", "fail", "not here", "missing")}
               for m in machines}
