@@ -63,8 +63,8 @@ enum zpci_program {
  * zpci_insn_…() function was given. All are called on the caller's thread.
  */
 struct zpci_vcpu_ops {
-	uint64_t (*gr)(void *vcpu, unsigned r);
-	void (*set_gr)(void *vcpu, unsigned r, uint64_t value);
+	/* General registers 0 to 15, to be read and written until the instruction has ended. */
+	uint64_t *(*registers)(void *vcpu);
 	void (*set_cc)(void *vcpu, unsigned cc);
 	bool (*problem_state)(void *vcpu);
 	/* Make a program interruption pending. Returns nonzero. */

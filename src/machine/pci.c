@@ -21,14 +21,9 @@ static_assert(ZPCI_CCDF_SIZE <= CSS_EVENT_MAX, "an event fits");
 
 /* --- what libzpci asks of a vCPU ------------------------------------------------------- */
 
-static uint64_t pci_gr(void *vcpu, unsigned int r)
+static uint64_t *pci_registers(void *vcpu)
 {
-	return vcpu_gr(vcpu, r);
-}
-
-static void pci_set_gr(void *vcpu, unsigned int r, uint64_t value)
-{
-	vcpu_set_gr(vcpu, r, value);
+	return vcpu_state(vcpu)->gr;
 }
 
 static void pci_set_cc(void *vcpu, unsigned int cc)
@@ -75,8 +70,7 @@ static bool pci_mio_addressing(void *vcpu)
 }
 
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.gr = pci_gr,
-	.set_gr = pci_set_gr,
+	.registers = pci_registers,
 	.set_cc = pci_set_cc,
 	.problem_state = pci_problem_state,
 	.program = pci_program,

@@ -699,7 +699,7 @@ static struct outcome immediate(struct zpci *zpci, void *vcpu, unsigned r1, uint
 {
 	if (command != 1)
 		return outcome_cc(3);
-	zpci->config.vcpu->set_gr(vcpu, r1, BIT64(PROCESSOR_BASE) | BIT64(PROCESSOR_PCI));
+	insn_registers(zpci, vcpu)[r1] = BIT64(PROCESSOR_BASE) | BIT64(PROCESSOR_PCI);
 	return outcome_cc(0);
 }
 

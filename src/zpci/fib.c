@@ -423,8 +423,7 @@ static struct outcome stpcifc(struct zpci *zpci, void *vcpu, const struct reques
 	if (zpci->config.vcpu->write(vcpu, address, ar, &fib, sizeof(fib)))
 		return outcome_access();
 	if (enabled && !(request->fh & FH_ENABLED))
-		zpci->config.vcpu->set_gr(vcpu, r1, insn_gr(zpci, vcpu, r1) |
-						    (uint64_t)FH_ENABLED << 32);
+		insn_registers(zpci, vcpu)[r1] |= (uint64_t)FH_ENABLED << 32;
 	return outcome;
 }
 

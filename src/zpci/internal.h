@@ -286,9 +286,14 @@ static inline unsigned insn_vcpu_index(struct zpci *zpci, void *vcpu)
 	return zpci->config.vcpu->index ? zpci->config.vcpu->index(vcpu) : ZPCI_FAST_VCPUS;
 }
 
+static inline uint64_t *insn_registers(struct zpci *zpci, void *vcpu)
+{
+	return zpci->config.vcpu->registers(vcpu);
+}
+
 static inline uint64_t insn_gr(struct zpci *zpci, void *vcpu, unsigned r)
 {
-	return zpci->config.vcpu->gr(vcpu, r);
+	return insn_registers(zpci, vcpu)[r];
 }
 
 /*

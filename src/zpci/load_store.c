@@ -162,13 +162,13 @@ static struct outcome pcilg(struct zpci *zpci, void *vcpu, const struct place *p
 
 int zpci_insn_pcilg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 {
-	struct place place =
-		place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), LENGTH_MASK);
+	uint64_t *gr = insn_registers(zpci, vcpu);
+	struct place place = place_of(gr[r2], gr[r2 | 1], LENGTH_MASK);
 	uint64_t data = 0;
 	struct outcome outcome = pcilg(zpci, vcpu, &place, r2, &data);
 
 	if (outcome_good(outcome))
-		zpci->config.vcpu->set_gr(vcpu, r1, data);
+		gr[r1] = data;
 	TRACE_INSN(zpci, "zpci_pcilg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",
 		   place.fh, place.address_space, (unsigned long long)place.offset, place.length,
 		   (unsigned long long)data);
@@ -196,9 +196,9 @@ static struct outcome pcistg(struct zpci *zpci, void *vcpu, const struct place *
 
 int zpci_insn_pcistg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 {
-	struct place place =
-		place_of(insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 | 1), LENGTH_MASK);
-	uint64_t data = insn_gr(zpci, vcpu, r1);
+	const uint64_t *gr = insn_registers(zpci, vcpu);
+	struct place place = place_of(gr[r2], gr[r2 | 1], LENGTH_MASK);
+	uint64_t data = gr[r1];
 	struct outcome outcome = pcistg(zpci, vcpu, &place, r2, data);
 
 	TRACE_INSN(zpci, "zpci_pcistg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",
@@ -263,8 +263,8 @@ static struct outcome pcistb(struct zpci *zpci, void *vcpu, const struct place *
 int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
 		     uint64_t address, unsigned ar)
 {
-	struct place place =
-		place_of(insn_gr(zpci, vcpu, r1), insn_gr(zpci, vcpu, r3), BLOCK_LENGTH_MASK);
+	const uint64_t *gr = insn_registers(zpci, vcpu);
+	struct place place = place_of(gr[r1], gr[r3], BLOCK_LENGTH_MASK);
 	struct outcome outcome = pcistb(zpci, vcpu, &place, address, ar);
 
 	TRACE_INSN(zpci, "zpci_pcistb", outcome, "fh=%08x as=%u offset=%#llx length=%u from=%#llx",

@@ -132,7 +132,7 @@ int zpci_insn_pcilgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 	struct outcome outcome = pcilgi(zpci, vcpu, r2, address, &place, &data);
 
 	if (outcome_good(outcome))
-		zpci->config.vcpu->set_gr(vcpu, r1, data);
+		insn_registers(zpci, vcpu)[r1] = data;
 	TRACE_INSN(zpci, "zpci_pcilgi", outcome, "address=%#llx length=%u data=%#llx",
 		   (unsigned long long)address, place.length, (unsigned long long)data);
 	return insn_finish(zpci, vcpu, outcome, r2 | 1);

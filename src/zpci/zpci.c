@@ -103,14 +103,15 @@ void zpci_destroy(struct zpci *zpci)
 int insn_finish(struct zpci *zpci, void *vcpu, struct outcome outcome, unsigned r)
 {
 	const struct zpci_vcpu_ops *ops = zpci->config.vcpu;
+	uint64_t *gr;
 
 	switch (outcome.kind) {
 	case OUTCOME_CC:
 		ops->set_cc(vcpu, outcome.value);
 		return 0;
 	case OUTCOME_STATUS:
-		ops->set_gr(vcpu, r, (ops->gr(vcpu, r) & ~STATUS_MASK) |
-				     (uint64_t)outcome.value << STATUS_SHIFT);
+		gr = ops->registers(vcpu);
+		gr[r] = (gr[r] & ~STATUS_MASK) | (uint64_t)outcome.value << STATUS_SHIFT;
 		ops->set_cc(vcpu, 1);
 		return 0;
 	case OUTCOME_PROGRAM:

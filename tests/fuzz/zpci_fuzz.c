@@ -258,16 +258,9 @@ static void plug(struct fuzz *f, unsigned number, bool announce)
 
 /* --- the vCPU and the machine ---------------------------------------------------------- */
 
-static uint64_t gr(void *vcpu, unsigned r)
+static uint64_t *registers(void *vcpu)
 {
-	check(r < 16, "no such register");
-	return ((struct vcpu *)vcpu)->gr[r];
-}
-
-static void set_gr(void *vcpu, unsigned r, uint64_t value)
-{
-	check(r < 16, "no such register");
-	((struct vcpu *)vcpu)->gr[r] = value;
+	return ((struct vcpu *)vcpu)->gr;
 }
 
 static void set_cc(void *vcpu, unsigned cc)
@@ -334,8 +327,7 @@ static unsigned vcpu_index(void *vcpu)
 }
 
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.gr = gr,
-	.set_gr = set_gr,
+	.registers = registers,
 	.set_cc = set_cc,
 	.problem_state = problem_state,
 	.program = program,

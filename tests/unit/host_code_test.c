@@ -307,11 +307,22 @@ static void show(uint64_t seed, const uint8_t *code, size_t length)
 	}
 }
 
-static bool differ(struct cpu_fixture *a, struct cpu_fixture *b)
+/* All memory from time to time; mostly, where the programs' addresses are. */
+#define COMPARE_ALL 64
+
+static bool same_memory(const struct cpu_fixture *a, const struct cpu_fixture *b, uint64_t seed)
+{
+	if (seed % COMPARE_ALL == 0)
+		return !memcmp(a->memory, b->memory, CPU_MEMORY);
+	return !memcmp(a->memory, b->memory, 0x4000) &&
+	       !memcmp(a->memory + DATA, b->memory + DATA, 0x2000) &&
+	       !memcmp(a->memory + FAR_DATA, b->memory + FAR_DATA, 0x2000);
+}
+
+static bool differ(struct cpu_fixture *a, struct cpu_fixture *b, uint64_t seed)
 {
 	return memcmp(a->s->gr, b->s->gr, sizeof(a->s->gr)) ||
-	       memcmp(a->s->fpr, b->s->fpr, sizeof(a->s->fpr)) ||
-	       memcmp(a->memory, b->memory, CPU_MEMORY) ||
+	       memcmp(a->s->fpr, b->s->fpr, sizeof(a->s->fpr)) || !same_memory(a, b, seed) ||
 	       a->s->breaking_event != b->s->breaking_event ||
 	       vcpu_instructions(a->vcpu) != vcpu_instructions(b->vcpu);
 }
@@ -338,7 +349,7 @@ static void a_program_does_the_same_translated_or_not(void **state)
 			prepare(translated, random, code, length);
 			expected = cpu_execute_there(functions);
 			got = cpu_execute_there(translated);
-			if (expected != got || differ(functions, translated))
+			if (expected != got || differ(functions, translated, seed))
 				show(seed, code, length);
 			assert_int_equal(got, expected);
 			for (unsigned int r = 0; r < 16; r++) {
@@ -349,7 +360,7 @@ static void a_program_does_the_same_translated_or_not(void **state)
 					 vcpu_instructions(functions->vcpu));
 			assert_int_equal(translated->s->breaking_event,
 					 functions->s->breaking_event);
-			assert_memory_equal(translated->memory, functions->memory, CPU_MEMORY);
+			assert_true(same_memory(functions, translated, seed));
 		}
 	}
 	cpu_fixture_teardown(&states[0]);

@@ -7,20 +7,9 @@
 
 /* --- the vCPU -------------------------------------------------------------------- */
 
-static uint64_t gr(void *vcpu, unsigned r)
+static uint64_t *registers(void *vcpu)
 {
-	struct guest *g = vcpu;
-
-	assert_in_range(r, 0, 15);
-	return g->gr[r];
-}
-
-static void set_gr(void *vcpu, unsigned r, uint64_t value)
-{
-	struct guest *g = vcpu;
-
-	assert_in_range(r, 0, 15);
-	g->gr[r] = value;
+	return ((struct guest *)vcpu)->gr;
 }
 
 static void set_cc(void *vcpu, unsigned cc)
@@ -97,8 +86,7 @@ static unsigned vcpu_index(void *vcpu)
 }
 
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.gr = gr,
-	.set_gr = set_gr,
+	.registers = registers,
 	.set_cc = set_cc,
 	.problem_state = problem_state,
 	.program = program,
