@@ -713,6 +713,9 @@ bool block_queue_cancel(struct block_queue *q, struct block_request *r)
 		.timeout = { 0, 0 }, /* ask, do not wait */
 	};
 
+	/* Asked again before its end was seen: the kernel knows it no more. */
+	if (r->cancelled)
+		return true;
 	r->cancelled = true;
 	if (!io_uring_register_sync_cancel(&q->ring, &reg))
 		return true;

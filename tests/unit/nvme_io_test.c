@@ -730,6 +730,44 @@ static void a_command_that_the_host_has_not_begun_can_be_aborted(void **state)
 	assert_true(aborted);
 }
 
+/* Both aborts are executed before the queue is looked at again. */
+static bool abort_twice(struct guest *g)
+{
+	struct nvme_completion completion;
+	uint16_t cid = 0, status = 0xffff;
+	bool aborted = false;
+
+	for (unsigned i = 0; i < 8; i++)
+		guest_put(g, 1, guest_rw(g, NVME_IO_WRITE, i * 2048, 2048, PAGE));
+	for (unsigned i = 0; i < 50; i++)
+		cid = guest_put(g, 1, guest_rw(g, NVME_IO_FLUSH, 0, 1, PAGE));
+	guest_ring(g, 1);
+	for (unsigned i = 0; i < 2; i++)
+		guest_put(g, 0, guest_admin(NVME_ADMIN_ABORT, (uint32_t)cid << 16 | 1, 0, 0));
+	guest_ring(g, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		completion = guest_wait(g, 0);
+		assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
+		aborted |= !le32_get(completion.result);
+	}
+	for (unsigned i = 0; i < 58; i++) {
+		completion = guest_wait(g, 1);
+		if (le16_get(completion.cid) == cid)
+			status = guest_status(&completion);
+	}
+	assert_int_equal(status, aborted ? NVME_STATUS_ABORT_REQUESTED : NVME_STATUS_SUCCESS);
+	return aborted;
+}
+
+static void a_command_that_was_aborted_twice_stays_aborted(void **state)
+{
+	bool aborted = false;
+
+	for (unsigned round = 0; round < 50 && !aborted; round++)
+		aborted = abort_twice(*state);
+	assert_true(aborted);
+}
+
 static void put_slow_writes(struct guest *g)
 {
 	for (unsigned i = 0; i < 60; i++) {
@@ -1119,6 +1157,7 @@ int main(void)
 		DIRECT(deleting_a_queue_waits_for_its_commands),
 		CACHED(deleting_a_queue_waits_for_its_commands),
 		CACHED(a_command_that_the_host_has_not_begun_can_be_aborted),
+		CACHED(a_command_that_was_aborted_twice_stays_aborted),
 		DIRECT(nothing_happens_after_a_reset_with_commands_in_flight),
 		CACHED(nothing_happens_after_a_reset_with_commands_in_flight),
 		cmocka_unit_test(a_device_with_commands_in_flight_can_be_removed),
