@@ -450,9 +450,13 @@ static void reset_subsystems(struct machine *machine)
 {
 	machine_devices_reset(machine);
 	machine_pci_reset(machine);
-	css_reset(&machine->css);
 	sclp_reset(&machine->sclp);
 	floating_reset(&machine->floating);
+	/*
+	 * Behind the interruptions: the monitor may plug a device meanwhile, and a channel
+	 * report that was taken away after it is noted as announced would be the last.
+	 */
+	css_reset(&machine->css);
 }
 
 static void enter(struct machine *machine, unsigned int cpu, uint64_t psw_mask, uint64_t psw_addr)
