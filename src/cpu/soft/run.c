@@ -550,6 +550,7 @@ static bool plan_deterministic(struct vcpu *c)
 {
 	const struct cpu_complex_config *config = &c->complex->config;
 	uint64_t count = vcpu_instructions(c), next = clock_next_event_count(c);
+	uint64_t limit = atomic_load(&c->limit);
 	enum cpu_execution execution = config->execution;
 
 	if (count < config->from) {
@@ -566,8 +567,9 @@ static bool plan_deterministic(struct vcpu *c)
 		return false;
 	if (execution == CPU_EXECUTE_UNCHAINED)
 		attention_set(c);
-	else if (atomic_load(&c->limit))
-		atomic_store(&c->limit, next - BLOCK_MAX_OPS - 1);
+	else if (limit)
+		/* Not over a request for attention that came meanwhile. */
+		atomic_compare_exchange_strong(&c->limit, &limit, next - BLOCK_MAX_OPS - 1);
 	return true;
 }
 
