@@ -8,10 +8,12 @@
  * data. Translated code has neither: operands are constants in it, and it jumps
  * at branches only, each from a place of its own.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cpu/soft/x86/emit.h"
 
 #define W X86_W
@@ -265,15 +267,19 @@ void translate_init(struct host_code *code)
 		write = mmap(NULL, HOST_CODE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		execute = mmap(NULL, HOST_CODE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
 	}
-	if (fd >= 0)
-		close(fd);
 	if (!code->templates || write == MAP_FAILED || execute == MAP_FAILED) {
+		log_line("the guest runs at a third of its speed: there is no memory for host "
+			 "code: %s",
+			 strerror(errno));
 		if (write != MAP_FAILED)
 			munmap(write, HOST_CODE_BYTES);
 		if (execute != MAP_FAILED)
 			munmap(execute, HOST_CODE_BYTES);
+		if (fd >= 0)
+			close(fd);
 		return;
 	}
+	close(fd);
 	code->write = write;
 	code->execute = execute;
 	code->size = HOST_CODE_BYTES;
