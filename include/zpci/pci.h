@@ -139,6 +139,13 @@ struct pci_device_ops {
 	void (*detaching)(void *device);
 	/* The last call: free everything. The function is quiet and detached. */
 	void (*destroy)(void *device);
+	/*
+	 * A reset is wanted: begin nothing new, and say at once whether what is under
+	 * way has ended, so that the reset would not have to wait for the host (for a
+	 * disk that does not answer). False: it is asked again. What can be broken off
+	 * is not to be waited for. NULL: a reset never waits.
+	 */
+	bool (*quiesce)(void *device);
 };
 
 /*

@@ -352,6 +352,24 @@ static void *thread_main(void *argument)
 
 /* --- life --------------------------------------------------------------------------------- */
 
+/* As if the guest had cleared CC.EN: commands that the host has cannot be called back. */
+static bool quiesce(void *device)
+{
+	struct nvme_controller *c = device;
+	bool quiet;
+
+	pthread_mutex_lock(&c->lock);
+	c->registers.cc &= ~NVME_CC_EN;
+	if (c->phase == NVME_ENABLED)
+		disable(c);
+	finish_stop(c);
+	quiet = c->phase == NVME_DISABLED && is_quiet(c);
+	if (!quiet)
+		nvme_wake(c);
+	pthread_mutex_unlock(&c->lock);
+	return quiet;
+}
+
 static void reset(void *device)
 {
 	struct nvme_controller *c = device;
@@ -411,6 +429,7 @@ static const struct pci_device_ops nvme_ops = {
 	.bar_write = bar_write,
 	.reset = reset,
 	.destroy = destroy,
+	.quiesce = quiesce,
 };
 
 /* FNV-1a: the identity has to be the same each time, and nothing more. */

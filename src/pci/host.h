@@ -25,6 +25,12 @@ int pci_function_attach(struct pci_function *f, struct pci_dma_space *dma,
 /* The device is told, and reset; afterwards it uses neither memory nor interrupts. */
 void pci_function_detach(struct pci_function *f);
 
+/*
+ * Begin nothing new; true when a reset would not have to wait for the host, false: ask
+ * again later. It never waits itself.
+ */
+bool pci_function_quiesce(struct pci_function *f);
+
 /* Its kind of measurement, and the counters of that, 0 where it has none. */
 enum pci_measurement pci_function_measurement(const struct pci_function *f);
 void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTERS_MAX]);

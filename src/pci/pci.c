@@ -609,6 +609,20 @@ void pci_function_detach(struct pci_function *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
+bool pci_function_quiesce(struct pci_function *f)
+{
+	bool quiet;
+
+	if (!f->ops.quiesce)
+		return true;
+	/* A reset under way may be waiting for the host. */
+	if (pthread_mutex_trylock(&f->reset_lock))
+		return false;
+	quiet = f->ops.quiesce(f->device);
+	pthread_mutex_unlock(&f->reset_lock);
+	return quiet;
+}
+
 void pci_function_reset(struct pci_function *f)
 {
 	pthread_mutex_lock(&f->reset_lock);

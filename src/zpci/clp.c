@@ -50,6 +50,7 @@ enum response_code {
 	RESPONSE_RESOURCES = 0x0104,
 	RESPONSE_ALREADY = 0x0105,
 	RESPONSE_PERMANENT_ERROR = 0x0106,
+	RESPONSE_BUSY = 0x0108,
 	RESPONSE_RESUME_TOKEN = 0x010a,
 	RESPONSE_GROUP = 0x010b,
 };
@@ -435,12 +436,18 @@ static enum response_code enable(struct zpci_function *f, const struct function_
 	}
 }
 
+/*
+ * The vCPU takes no interruption meanwhile, so a device that waits for its host is not
+ * waited for: the program hears that the function is busy and tries again.
+ */
 static enum response_code disable(struct zpci_function *f, uint32_t fh)
 {
 	if (f->state == FUNCTION_STANDBY)
 		return RESPONSE_HANDLE_OPERATION;
 	if (f->state == FUNCTION_DISABLED)
 		return fh & FH_ENABLED ? RESPONSE_ALREADY : RESPONSE_HANDLE_OPERATION;
+	if (!function_quiesce(f))
+		return RESPONSE_BUSY;
 	function_disable(f);
 	return RESPONSE_OK;
 }

@@ -516,6 +516,22 @@ void function_enable(struct zpci_function *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
+/* A disk that works has answered by then; Linux tries again 100 times, 20 ms apart. */
+#define QUIESCE_PAUSE_NS 100000
+#define QUIESCE_ATTEMPTS 100
+
+bool function_quiesce(struct zpci_function *f)
+{
+	const struct timespec pause = { 0, QUIESCE_PAUSE_NS };
+
+	for (unsigned i = 0; i < QUIESCE_ATTEMPTS; i++) {
+		if (pci_function_quiesce(f->pci))
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
 void function_disable(struct zpci_function *f)
 {
 	/* Nothing new begins; then the device stops and forgets; then what is left ends. */

@@ -354,6 +354,11 @@ static inline enum function_state function_state(const struct zpci_function *f)
 /* With `control` held: */
 void function_enable(struct zpci_function *f);
 void function_disable(struct zpci_function *f);
+/*
+ * Let the device come to rest, for some milliseconds at most. False: it has not, and
+ * disabling would have to wait for the host; it begins nothing new meanwhile.
+ */
+bool function_quiesce(struct zpci_function *f);
 
 /*
  * Put an enabled function into the error state and report it. Any thread, no

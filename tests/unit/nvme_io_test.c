@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "nvme_guest.h"
+#include "pci/host.h"
 
 #define SIZE (16 * MIB)
 #define BLOCKS (SIZE / 512)
@@ -804,6 +805,26 @@ static void nothing_happens_after_a_reset_with_commands_in_flight(void **state)
 	}
 }
 
+static void a_controller_that_has_come_to_rest_has_nothing_in_flight(void **state)
+{
+	struct guest *g = *state;
+
+	for (unsigned round = 0; round < 5; round++) {
+		unsigned attempts = 0;
+
+		put_slow_writes(g);
+		while (!pci_function_quiesce(g->function)) {
+			assert_true(attempts++ < 10000);
+			usleep(1000);
+		}
+		assert_true(guest_is_quiet(g));
+		assert_int_equal(guest_read_register(g, NVME_REG_CSTS, 4) & NVME_CSTS_RDY, 0);
+		guest_reset_function(g);
+		guest_start(g);
+		assert_int_equal(rw(g, NVME_IO_READ, 1, 1, PAGE), NVME_STATUS_SUCCESS);
+	}
+}
+
 static void a_device_with_commands_in_flight_can_be_removed(void **state)
 {
 	struct guest *g = guest_new(SIZE, "");
@@ -1160,6 +1181,7 @@ int main(void)
 		CACHED(a_command_that_was_aborted_twice_stays_aborted),
 		DIRECT(nothing_happens_after_a_reset_with_commands_in_flight),
 		CACHED(nothing_happens_after_a_reset_with_commands_in_flight),
+		DIRECT(a_controller_that_has_come_to_rest_has_nothing_in_flight),
 		cmocka_unit_test(a_device_with_commands_in_flight_can_be_removed),
 		DIRECT(enabling_at_once_after_disabling_waits_for_commands_in_flight),
 		{ "a_readonly_device_refuses_to_change_anything",

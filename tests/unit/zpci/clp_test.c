@@ -3,6 +3,7 @@
 #include "guest.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #define BLOCK 0x2000
 #define OK 0x0010
@@ -367,6 +368,26 @@ static void disable_resets_the_device_and_what_was_registered(void **state)
 	guest_register_interruptions(g, 3, 8);
 }
 
+static void disable_does_not_wait_for_a_device_that_waits_for_its_host(void **state)
+{
+	struct guest *g = *state;
+	unsigned resets;
+
+	guest_enable(g);
+	resets = g->device.resets;
+	g->device.busy = UINT_MAX;
+	set(g, g->fh, 1, 0);
+	assert_int_equal(code(g), 0x0108);
+	assert_int_equal(g->device.resets, resets);
+	guest_pcilg(g, 0, 0, 4); /* it is still enabled */
+	assert_int_equal(g->cc, 0);
+
+	g->device.busy = 1; /* it comes to rest soon */
+	set(g, g->fh, 1, 0);
+	assert_int_equal(code(g), OK);
+	assert_int_equal(g->device.resets, resets + 1);
+}
+
 static void standby_function_cannot_be_enabled(void **state)
 {
 	struct guest *g = guest_new();
@@ -601,6 +622,7 @@ int main(void)
 		TEST(enable_checks_the_number_of_dma_spaces),
 		TEST(enable_and_disable_check_the_state),
 		TEST(disable_resets_the_device_and_what_was_registered),
+		TEST(disable_does_not_wait_for_a_device_that_waits_for_its_host),
 		cmocka_unit_test(standby_function_cannot_be_enabled),
 		TEST(lengths_out_of_bounds_are_operand_exceptions),
 		TEST(request_of_another_length_is_answered_0050),

@@ -242,6 +242,16 @@ static void detaching(void *opaque)
 	((struct device *)opaque)->attached = false;
 }
 
+static bool quiesce(void *opaque)
+{
+	struct device *d = opaque;
+
+	if (!d->busy)
+		return true;
+	d->busy--;
+	return false;
+}
+
 const struct pci_device_ops device_ops = {
 	.bar_read = bar_read,
 	.bar_write = bar_write,
@@ -249,6 +259,7 @@ const struct pci_device_ops device_ops = {
 	.reset = reset,
 	.attached = attached,
 	.detaching = detaching,
+	.quiesce = quiesce,
 };
 
 struct pci_function *device_function(struct device *device)
