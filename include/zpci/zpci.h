@@ -432,6 +432,12 @@ bool zpci_next_event(struct zpci *zpci, struct zpci_event *event);
 bool zpci_has_event(struct zpci *zpci);
 
 /*
+ * Put an event back that could not be given to the guest: it is the oldest again. With
+ * no room for it, because others have come since, it is lost as these would be.
+ */
+void zpci_return_event(struct zpci *zpci, const struct zpci_event *event);
+
+/*
  * Bring the measurement blocks up to date whose interval has passed, `now_ms`
  * being any clock in milliseconds that does not go back. Call it a few times a
  * second.

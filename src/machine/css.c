@@ -274,6 +274,8 @@ struct chsc {
 	unsigned int request_length;
 	uint8_t *response; /* behind the request, zero, CHSC_SIZE - request_length bytes */
 	unsigned int response_length;
+	struct machine_pci_event event; /* fetched, to be stored */
+	bool has_event;
 };
 
 static uint16_t chsc_channel_paths(struct chsc *chsc)
@@ -321,20 +323,21 @@ static uint16_t chsc_set_domain_attributes(struct chsc *chsc)
 static uint16_t chsc_store_event(struct machine *machine, struct chsc *chsc)
 {
 	uint8_t *area = chsc->response + EVENT_RESPONSE;
-	struct machine_pci_event event;
+	struct machine_pci_event *event = &chsc->event;
 
 	if (chsc->request_length != 16)
 		return CHSC_INVALID_BLOCK;
 	if (!(load_be64(chsc->request + 8) & NOTIFICATION_PCI) ||
-	    !machine_pci_next_event(machine, &event))
+	    !machine_pci_next_event(machine, event))
 		return CHSC_NO_EVENT;
+	chsc->has_event = true;
 	chsc->response[EVENT_RESPONSE - 1] = 2; /* notification type */
-	if (event.more)
+	if (event->more)
 		area[0] |= EVENT_FLAG_MORE;
-	if (event.lost)
+	if (event->lost)
 		area[0] |= EVENT_FLAG_LOST;
-	area[EVENT_CONTENT] = event.content_code;
-	memcpy(area + EVENT_DATA, event.data, MIN(event.length, CSS_EVENT_MAX));
+	area[EVENT_CONTENT] = event->content_code;
+	memcpy(area + EVENT_DATA, event->data, MIN(event->length, CSS_EVENT_MAX));
 	chsc->response_length = EVENT_RESPONSE_SIZE;
 	return CHSC_DONE;
 }
@@ -388,8 +391,12 @@ static int handle_chsc(void *opaque, struct vcpu *v, const struct cpu_insn *insn
 	store_be16(chsc.response + 2, code);
 	rc = vcpu_write(v, address + chsc.request_length, insn->r1, chsc.response,
 			chsc.response_length);
-	if (rc)
+	if (rc) {
+		/* Another CPU has taken the page away meanwhile: not stored, not fetched. */
+		if (chsc.has_event)
+			machine_pci_return_event(machine, &chsc.event);
 		return rc;
+	}
 	trace_css_chsc(command, chsc.request_length, code);
 	vcpu_set_cc(v, 0);
 	return 0;

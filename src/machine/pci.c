@@ -266,6 +266,14 @@ bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *e
 	return true;
 }
 
+void machine_pci_return_event(struct machine *machine, const struct machine_pci_event *event)
+{
+	struct zpci_event back = { .content_code = event->content_code, .lost = event->lost };
+
+	memcpy(back.ccdf, event->data, sizeof(back.ccdf));
+	zpci_return_event(machine->zpci, &back);
+}
+
 void machine_pci_reset(struct machine *machine)
 {
 	zpci_reset(machine->zpci);

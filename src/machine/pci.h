@@ -45,5 +45,7 @@ uint16_t machine_pci_configure(struct machine *machine, uint32_t fid, bool on);
 
 /* The oldest event that waits; false: none does. */
 bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *event);
+/* It could not be stored: it is the oldest again. */
+void machine_pci_return_event(struct machine *machine, const struct machine_pci_event *event);
 
 #endif

@@ -32,10 +32,23 @@ struct ccdf {
 
 static_assert(sizeof(struct ccdf) == ZPCI_CCDF_SIZE, "layout of a CCDF");
 
+/* Not again before one has been fetched. */
+static void announce(struct zpci *zpci)
+{
+	struct event_queue *events = &zpci->events;
+	bool due;
+
+	pthread_mutex_lock(&events->lock);
+	due = events->count && !events->announced;
+	events->announced |= due;
+	pthread_mutex_unlock(&events->lock);
+	if (due && zpci->config.machine->event_pending)
+		zpci->config.machine->event_pending(zpci->config.opaque);
+}
+
 static void queue(struct zpci *zpci, uint8_t content_code, const struct ccdf *ccdf)
 {
 	struct event_queue *events = &zpci->events;
-	bool announce = false;
 
 	pthread_mutex_lock(&events->lock);
 	if (events->count < EVENTS_MAX) {
@@ -45,14 +58,11 @@ static void queue(struct zpci *zpci, uint8_t content_code, const struct ccdf *cc
 		event->content_code = content_code;
 		memcpy(event->ccdf, ccdf, sizeof(*ccdf));
 		events->count++;
-		announce = !events->announced;
-		events->announced = true;
 	} else {
 		events->lost = true;
 	}
 	pthread_mutex_unlock(&events->lock);
-	if (announce && zpci->config.machine->event_pending)
-		zpci->config.machine->event_pending(zpci->config.opaque);
+	announce(zpci);
 }
 
 void event_error(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
@@ -99,6 +109,23 @@ bool zpci_next_event(struct zpci *zpci, struct zpci_event *event)
 	}
 	pthread_mutex_unlock(&events->lock);
 	return found;
+}
+
+void zpci_return_event(struct zpci *zpci, const struct zpci_event *event)
+{
+	struct event_queue *events = &zpci->events;
+
+	pthread_mutex_lock(&events->lock);
+	if (events->count < EVENTS_MAX) {
+		events->first = (events->first + EVENTS_MAX - 1) % EVENTS_MAX;
+		events->ring[events->first] = *event;
+		events->count++;
+		events->lost |= event->lost;
+	} else {
+		events->lost = true;
+	}
+	pthread_mutex_unlock(&events->lock);
+	announce(zpci);
 }
 
 bool zpci_has_event(struct zpci *zpci)

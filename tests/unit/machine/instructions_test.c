@@ -41,6 +41,7 @@ struct fixture {
 	struct cpu_complex cpus;
 	struct machine_pci_event event;
 	bool has_event;
+	bool page_goes; /* after it was found accessible, before it is stored to */
 	enum machine_reset reset;
 };
 
@@ -92,6 +93,11 @@ int vcpu_program(struct vcpu *v, enum pgm_code code)
 	return -EFAULT;
 }
 
+static struct fixture *fixture_of(struct machine *machine)
+{
+	return container_of(machine, struct fixture, machine);
+}
+
 static int access(struct vcpu *v, uint64_t address, size_t length)
 {
 	if (address / PAGE_SIZE == NO_ACCESS / PAGE_SIZE ||
@@ -111,6 +117,8 @@ int vcpu_write(struct vcpu *v, uint64_t address, unsigned int ar, const void *fr
 {
 	int rc = access(v, address, length);
 
+	if (fixture_of(v->machine)->page_goes)
+		return vcpu_program(v, PGM_PAGE_TRANSLATION);
 	return rc ? rc : memory_write(&v->machine->memory, address, from, length);
 }
 
@@ -121,11 +129,6 @@ int vcpu_translate(struct vcpu *v, uint64_t address, unsigned int ar, bool write
 	return access(v, address, 1);
 }
 
-static struct fixture *fixture_of(struct machine *machine)
-{
-	return container_of(machine, struct fixture, machine);
-}
-
 bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *event)
 {
 	struct fixture *f = fixture_of(machine);
@@ -134,6 +137,14 @@ bool machine_pci_next_event(struct machine *machine, struct machine_pci_event *e
 	*event = f->event;
 	f->has_event = false;
 	return has;
+}
+
+void machine_pci_return_event(struct machine *machine, const struct machine_pci_event *event)
+{
+	struct fixture *f = fixture_of(machine);
+
+	f->event = *event;
+	f->has_event = true;
 }
 
 void machine_request_reset(struct machine *machine, enum machine_reset kind, struct vcpu *vcpu)
@@ -414,6 +425,24 @@ static void chsc_stores_a_pci_event(void **state)
 	assert_true(f->has_event);
 }
 
+static void event_that_cannot_be_stored_stays(void **state)
+{
+	struct fixture *f = *state;
+
+	memset(block(f), 0, 4096);
+	store_be64(block(f) + 8, BIT64(2));
+	f->has_event = true;
+	f->event = (struct machine_pci_event){ .content_code = 1, .length = 32 };
+	f->page_goes = true;
+	store_be16(block(f), 16);
+	store_be16(block(f) + 2, 0x000e);
+	gr(f)[2] = BLOCK;
+	assert_int_equal(execute(f, 0xb25f, 2, 0, 0), PGM_PAGE_TRANSLATION);
+	f->page_goes = false;
+	assert_int_equal(chsc(f, 0x000e, 16), 0x0001);
+	assert_int_equal(block(f)[16 + 8 + 3], 1);
+}
+
 static unsigned int stsi(struct fixture *f, unsigned int fc, unsigned int sel1, unsigned int sel2)
 {
 	gr(f)[0] = fc << 28 | sel1;
@@ -553,6 +582,7 @@ int main(void)
 		TEST(chsc_command_that_is_not_there_is_answered),
 		TEST(chsc_characteristics_are_none),
 		TEST(chsc_stores_a_pci_event),
+		TEST(event_that_cannot_be_stored_stays),
 		TEST(stsi_level_is_that_of_a_virtual_machine),
 		TEST(stsi_says_kvm_and_how_many_cpus),
 		TEST(stsi_block_that_is_not_there_is_condition_code_3),

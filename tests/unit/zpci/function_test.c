@@ -232,6 +232,34 @@ static void events_that_find_no_room_are_told_of(void **state)
 	assert_int_equal(count, EVENTS_MAX - 1);
 }
 
+static void event_that_is_put_back_is_the_next_one_again(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event first, event;
+
+	guest_enable(g);
+	make_event(g);
+	assert_true(zpci_next_event(g->zpci, &first));
+	zpci_inject_error(g->zpci, GUEST_FID, PEC_FMB_ADDRESS, 0x1234);
+	assert_int_equal(g->event_calls, 2);
+	zpci_return_event(g->zpci, &first);
+	assert_int_equal(g->event_calls, 2); /* announced already */
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_memory_equal(event.ccdf, first.ccdf, sizeof(first.ccdf));
+	zpci_return_event(g->zpci, &event);
+	assert_int_equal(g->event_calls, 3);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be64(event.ccdf + 16), 0x1234);
+	assert_false(zpci_next_event(g->zpci, &event));
+
+	for (unsigned i = 0; i < EVENTS_MAX; i++)
+		make_event(g);
+	zpci_return_event(g->zpci, &first);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_true(event.lost);
+}
+
 /* --- errors and recovery ------------------------------------------------------------------ */
 
 static void failed_transfer_puts_the_function_into_error(void **state)
@@ -747,6 +775,7 @@ int main(void)
 		TEST(registration_checks_where_the_indicators_are),
 		TEST(event_is_announced_when_one_was_fetched_since_the_last),
 		TEST(events_that_find_no_room_are_told_of),
+		TEST(event_that_is_put_back_is_the_next_one_again),
 		TEST(failed_transfer_puts_the_function_into_error),
 		TEST(store_to_a_protected_page_is_an_error),
 		TEST(page_outside_memory_is_an_error),
