@@ -48,10 +48,7 @@ struct vcpu {
 	unsigned cc;
 };
 
-static uint64_t *registers(void *vcpu)
-{
-	return ((struct vcpu *)vcpu)->gr;
-}
+static uint64_t *registers(void *vcpu) { return ((struct vcpu *)vcpu)->gr; }
 static void set_cc(void *vcpu, unsigned cc) { ((struct vcpu *)vcpu)->cc = cc; }
 static bool problem_state(void *vcpu) { return false; }
 static int program(void *vcpu, enum zpci_program code) { return 1; }
@@ -72,13 +69,8 @@ static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *f
 }
 
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.registers = registers,
-	.set_cc = set_cc,
-	.problem_state = problem_state,
-	.program = program,
-	.read = read_memory,
-	.write = write_memory,
-	.translate = translate,
+	.registers = registers, .set_cc = set_cc, .problem_state = problem_state, .program = program,
+	.read = read_memory, .write = write_memory, .translate = translate,
 };
 
 /* --- the machine: it only counts interruptions --------------------------------------- */
