@@ -106,7 +106,7 @@ static json_t *describe_regions(struct pci_function *function)
 			regions, json_pack("{s:b, s:b, s:i, s:I, s:i, s:s}", "prefetch",
 					   (value & BAR_PREFETCHABLE) != 0, "mem_type_64",
 					   (value & BAR_64BIT) != 0, "bar", (int)bar, "size",
-					   (json_int_t)size, "address", -1, "type", "memory"));
+					   (json_int_t)size, "address", (json_int_t)-1, "type", "memory"));
 	}
 	return regions;
 }
