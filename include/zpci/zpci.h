@@ -327,7 +327,7 @@ int zpci_request_unplug(struct zpci *zpci, uint32_t fid);
  */
 int zpci_unplug(struct zpci *zpci, uint32_t fid);
 
-/* Is there a function with this fid (uid)? */
+/* Is there a function with this fid (uid)? Also one that is being unplugged. */
 bool zpci_fid_in_use(struct zpci *zpci, uint32_t fid);
 bool zpci_uid_in_use(struct zpci *zpci, uint16_t uid);
 

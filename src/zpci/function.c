@@ -181,13 +181,16 @@ struct zpci_function *function_enter_fid(struct zpci *zpci, uint32_t fid)
 	return found;
 }
 
-/* With slots_lock held. */
+/*
+ * With slots_lock held. A function that is being unplugged counts until the guest has
+ * been told: it would hear of another one with this identifier first.
+ */
 static bool in_use(struct zpci *zpci, const uint32_t *fid, const uint16_t *uid)
 {
 	for (unsigned i = 0; i < zpci->slots_used; i++) {
 		struct zpci_function *f = slot(zpci, i);
 
-		if (f && f->fh && ((fid && f->config.fid == *fid) || (uid && f->config.uid == *uid)))
+		if (f && f->pci && ((fid && f->config.fid == *fid) || (uid && f->config.uid == *uid)))
 			return true;
 	}
 	return false;
@@ -485,6 +488,12 @@ int zpci_request_unplug(struct zpci *zpci, uint32_t fid)
 	if (!f)
 		return -ENOENT;
 	pthread_mutex_lock(&f->control);
+	/* It may have been unplugged while we were waiting. */
+	if (!f->fh || f->config.fid != fid) {
+		pthread_mutex_unlock(&f->control);
+		function_leave(f);
+		return -ENOENT;
+	}
 	standby = f->state == FUNCTION_STANDBY;
 	f->unplug_requested = true;
 	if (!standby)

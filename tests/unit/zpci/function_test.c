@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -498,6 +499,55 @@ static void witness_write(void *device, unsigned bar, uint64_t offset, unsigned 
 {
 }
 
+static void look_for_identifiers(void *opaque)
+{
+	struct guest *g = opaque;
+
+	assert_true(zpci_fid_in_use(g->zpci, GUEST_FID));
+	assert_true(zpci_uid_in_use(g->zpci, GUEST_UID));
+	assert_false(zpci_has_event(g->zpci));
+}
+
+static void identifiers_are_taken_until_the_guest_knows_of_the_removal(void **state)
+{
+	struct guest *g = *state;
+
+	g->device.on_detaching = look_for_identifiers;
+	g->device.opaque = g;
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
+	g->device.on_detaching = NULL;
+	assert_true(zpci_has_event(g->zpci));
+	assert_false(zpci_fid_in_use(g->zpci, GUEST_FID));
+	assert_false(zpci_uid_in_use(g->zpci, GUEST_UID));
+}
+
+static void *request_unplug(void *opaque)
+{
+	struct guest *g = opaque;
+
+	assert_int_equal(zpci_request_unplug(g->zpci, GUEST_FID), -ENOENT);
+	return NULL;
+}
+
+static void no_function_is_asked_for_that_was_unplugged_meanwhile(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_function *f = g->zpci->slots[0];
+	uint32_t fh = f->fh;
+	pthread_t thread;
+
+	/* As zpci_unplug() does it, while the other thread waits for the lock. */
+	pthread_mutex_lock(&f->control);
+	assert_int_equal(pthread_create(&thread, NULL, request_unplug, g), 0);
+	while (!f->users)
+		sched_yield();
+	f->fh = 0;
+	pthread_mutex_unlock(&f->control);
+	pthread_join(thread, NULL);
+	assert_false(zpci_has_event(g->zpci));
+	f->fh = fh;
+}
+
 static void nobody_uses_a_function_that_has_been_unplugged(void **state)
 {
 	static const struct pci_function_info info = { .name = "witness" };
@@ -786,6 +836,8 @@ int main(void)
 		TEST(service_processor_configures_and_deconfigures),
 		TEST(guest_is_asked_before_a_function_is_taken_away),
 		TEST(surprise_removal_ends_everything),
+		TEST(identifiers_are_taken_until_the_guest_knows_of_the_removal),
+		TEST(no_function_is_asked_for_that_was_unplugged_meanwhile),
 		TEST(nobody_uses_a_function_that_has_been_unplugged),
 		TEST(function_that_is_plugged_while_the_guest_runs_is_announced),
 		TEST(reset_disables_everything_and_drops_events),

@@ -239,7 +239,11 @@ static void attached(void *opaque)
 
 static void detaching(void *opaque)
 {
-	((struct device *)opaque)->attached = false;
+	struct device *d = opaque;
+
+	d->attached = false;
+	if (d->on_detaching)
+		d->on_detaching(d->opaque);
 }
 
 static bool quiesce(void *opaque)

@@ -45,6 +45,9 @@ struct device {
 	unsigned resets;
 	unsigned busy; /* so many times it cannot be reset at once */
 	bool attached;
+	/* If not NULL, this is called when it is about to be detached. */
+	void (*on_detaching)(void *opaque);
+	void *opaque;
 };
 
 struct guest {
