@@ -26,7 +26,21 @@
 #define THREAD_SANITIZER 0
 #endif
 
+/* One byte; the same everywhere. */
+static inline uint8_t shared_byte(const uint8_t *shared)
+{
+	return __atomic_load_n(shared, __ATOMIC_RELAXED);
+}
+
+static inline void shared_set_byte(uint8_t *shared, uint8_t value)
+{
+	__atomic_store_n(shared, value, __ATOMIC_RELAXED);
+}
+
 #if THREAD_SANITIZER
+
+/* Inlined, they would have gcc warn of accesses that they do not make. */
+#define SHARED_CALL __attribute__((noinline, unused))
 
 /* How many bytes can be moved at once from `shared` on: 8 or 1. */
 static inline size_t shared_unit(const void *shared, size_t length)
@@ -34,7 +48,7 @@ static inline size_t shared_unit(const void *shared, size_t length)
 	return (uintptr_t)shared % 8 || length < 8 ? 1 : 8;
 }
 
-static inline void shared_read(void *to, const void *shared, size_t length)
+static SHARED_CALL void shared_read(void *to, const void *shared, size_t length)
 {
 	const uint8_t *from = (const uint8_t *)shared;
 	uint8_t *bytes = (uint8_t *)to;
@@ -52,7 +66,7 @@ static inline void shared_read(void *to, const void *shared, size_t length)
 	}
 }
 
-static inline void shared_write(void *shared, const void *from, size_t length)
+static SHARED_CALL void shared_write(void *shared, const void *from, size_t length)
 {
 	const uint8_t *bytes = (const uint8_t *)from;
 	uint8_t *to = (uint8_t *)shared;
@@ -70,7 +84,7 @@ static inline void shared_write(void *shared, const void *from, size_t length)
 	}
 }
 
-static inline void shared_fill(void *shared, uint8_t value, size_t length)
+static SHARED_CALL void shared_fill(void *shared, uint8_t value, size_t length)
 {
 	const uint64_t word = value * 0x0101010101010101ull;
 	uint8_t *to = (uint8_t *)shared;
@@ -82,6 +96,16 @@ static inline void shared_fill(void *shared, uint8_t value, size_t length)
 		else
 			__atomic_store_n(to + done, value, __ATOMIC_RELAXED);
 	}
+}
+
+/* memchr() */
+static SHARED_CALL const uint8_t *shared_find(const uint8_t *shared, uint8_t value, size_t length)
+{
+	for (size_t i = 0; i < length; i++) {
+		if (shared_byte(shared + i) == value)
+			return shared + i;
+	}
+	return NULL;
 }
 
 #else
@@ -99,6 +123,11 @@ static inline void shared_write(void *shared, const void *from, size_t length)
 static inline void shared_fill(void *shared, uint8_t value, size_t length)
 {
 	memset(shared, value, length);
+}
+
+static inline const uint8_t *shared_find(const uint8_t *shared, uint8_t value, size_t length)
+{
+	return (const uint8_t *)memchr(shared, value, length);
 }
 
 #endif

@@ -28,6 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/shared.h"
 #include "base/util.h"
 
 /* Copies of misaligned buffers that a queue may hold at a time; further requests wait. */
@@ -375,9 +376,9 @@ static void copy_bounce(const struct block_request *r, enum direction direction)
 		const struct iovec *v = &r->iov[i];
 
 		if (direction == GATHER)
-			memcpy(at, v->iov_base, v->iov_len);
+			shared_read(at, v->iov_base, v->iov_len);
 		else
-			memcpy(v->iov_base, at, v->iov_len);
+			shared_write(v->iov_base, at, v->iov_len);
 		at += v->iov_len;
 	}
 }

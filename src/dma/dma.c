@@ -25,6 +25,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/shared.h"
 #include "base/util.h"
 
 #define IOTLB_PAGES 2048 /* entries, a power of two */
@@ -421,7 +422,7 @@ static size_t unit_at(const uint8_t *host, size_t length)
 static void copy_to_memory(uint8_t *host, const uint8_t *buffer, size_t length)
 {
 	if (length > PCI_DMA_ORDERED_MAX) {
-		memcpy(host, buffer, length);
+		shared_write(host, buffer, length);
 		return;
 	}
 	while (length) {
@@ -442,7 +443,7 @@ static void copy_to_memory(uint8_t *host, const uint8_t *buffer, size_t length)
 static void copy_from_memory(uint8_t *buffer, const uint8_t *host, size_t length)
 {
 	if (length > PCI_DMA_ORDERED_MAX) {
-		memcpy(buffer, host, length);
+		shared_read(buffer, host, length);
 		return;
 	}
 	while (length) {

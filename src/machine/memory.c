@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/shared.h"
 #include "base/util.h"
 
 int memory_create(struct memory *memory, uint64_t size)
@@ -59,7 +60,7 @@ int memory_read(const struct memory *memory, uint64_t absolute, void *to, size_t
 
 	if (!from)
 		return -EFAULT;
-	memcpy(to, from, length);
+	shared_read(to, from, length);
 	return 0;
 }
 
@@ -69,7 +70,7 @@ int memory_write(struct memory *memory, uint64_t absolute, const void *from, siz
 
 	if (!to)
 		return -EFAULT;
-	memcpy(to, from, length);
+	shared_write(to, from, length);
 	if (memory->written && length)
 		memory->written(memory->opaque, absolute, length);
 	return 0;

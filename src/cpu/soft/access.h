@@ -67,6 +67,17 @@ void interlocked_written(struct vcpu *, const struct op *, uint64_t ea, unsigned
 #define ACCESS_STORE(bits, p, x) (((volatile struct access_##bits *)(p))->v = (x))
 #endif
 
+/* Host pointers to guest memory: values as the guest has them. */
+#define ACCESS_HOST(bits) \
+	static inline uint##bits##_t host_load##bits(const void *p) \
+	{ \
+		return ACCESS_SWAP_##bits(ACCESS_LOAD(bits, p)); \
+	} \
+	static inline void host_store##bits(void *p, uint##bits##_t value) \
+	{ \
+		ACCESS_STORE(bits, p, ACCESS_SWAP_##bits(value)); \
+	}
+
 #define ACCESS_DEFINE(bits) \
 	struct access_##bits { uint##bits##_t v; } __attribute__((packed, may_alias)); \
 	static inline uint##bits##_t ld##bits(struct vcpu *c, const struct op *o, uint64_t ea, \
@@ -97,6 +108,9 @@ ACCESS_DEFINE(8)
 ACCESS_DEFINE(16)
 ACCESS_DEFINE(32)
 ACCESS_DEFINE(64)
+ACCESS_HOST(16)
+ACCESS_HOST(32)
+ACCESS_HOST(64)
 
 /* Raise the exception that a store there would raise, if any. At most 4096 bytes. */
 static inline void require_write(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int ar,

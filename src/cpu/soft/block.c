@@ -196,7 +196,7 @@ static uint64_t read_code(struct cpu_complex *x, uint64_t absolute)
 	uint64_t raw = 0;
 
 	for (unsigned int i = 0; i < 6 && i < left; i += 2)
-		raw |= (uint64_t)load_be16(p + i) << (48 - 8 * i);
+		raw |= (uint64_t)host_load16(p + i) << (48 - 8 * i);
 	return raw;
 }
 

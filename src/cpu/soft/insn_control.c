@@ -245,7 +245,7 @@ INSN(stctg)
 	require_aligned(c, o, ea, 8);
 	span_write(c, o, ea, o->b2, 8 * n, &s);
 	for (unsigned int i = 0; i < n; i++)
-		store_be64(span_at(&s, 8 * i), c->s.cr[(o->r1 + i) & 15]);
+		host_store64(span_at(&s, 8 * i), c->s.cr[(o->r1 + i) & 15]);
 	span_written(c, &s);
 }
 
@@ -258,7 +258,7 @@ INSN(stctl)
 	require_aligned(c, o, ea, 4);
 	span_write(c, o, ea, o->b2, 4 * n, &s);
 	for (unsigned int i = 0; i < n; i++)
-		store_be32(span_at(&s, 4 * i), lo32(c->s.cr[(o->r1 + i) & 15]));
+		host_store32(span_at(&s, 4 * i), lo32(c->s.cr[(o->r1 + i) & 15]));
 	span_written(c, &s);
 }
 
@@ -468,7 +468,7 @@ INSN(stfle)
 	n = MIN(have, wanted);
 	span_write(c, o, ea, o->b2, 8 * n, &s);
 	for (unsigned int i = 0; i < n; i++)
-		store_be64(span_at(&s, 8 * i), list[i]);
+		host_store64(span_at(&s, 8 * i), list[i]);
 	span_written(c, &s);
 	c->s.gr[0] = (c->s.gr[0] & ~0xffull) | (have - 1);
 	set_cc(c, wanted >= have ? 0 : 3);

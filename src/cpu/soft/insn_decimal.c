@@ -269,15 +269,15 @@ INSN(pack)
 
 	span_read(c, o, ea2(c, o), o->b2, size2(o), &from);
 	span_write(c, o, ea1(c, o), o->b1, size1(o), &to);
-	*span_at(&to, i) = swap_halves(*span_at(&from, j));
+	shared_set_byte(span_at(&to, i), swap_halves(shared_byte(span_at(&from, j))));
 	while (i--) {
 		uint8_t v = 0;
 
 		if (j)
-			v = *span_at(&from, --j) & 15;
+			v = shared_byte(span_at(&from, --j)) & 15;
 		if (j)
-			v |= (uint8_t)(*span_at(&from, --j) << 4);
-		*span_at(&to, i) = v;
+			v |= (uint8_t)(shared_byte(span_at(&from, --j)) << 4);
+		shared_set_byte(span_at(&to, i), v);
 	}
 	span_written(c, &to);
 }
@@ -290,13 +290,13 @@ INSN(unpk)
 
 	span_read(c, o, ea2(c, o), o->b2, size2(o), &from);
 	span_write(c, o, ea1(c, o), o->b1, size1(o), &to);
-	*span_at(&to, i) = swap_halves(*span_at(&from, j));
+	shared_set_byte(span_at(&to, i), swap_halves(shared_byte(span_at(&from, j))));
 	while (i) {
-		uint8_t v = j ? *span_at(&from, --j) : 0;
+		uint8_t v = j ? shared_byte(span_at(&from, --j)) : 0;
 
-		*span_at(&to, --i) = 0xf0 | (v & 15);
+		shared_set_byte(span_at(&to, --i), 0xf0 | (v & 15));
 		if (i)
-			*span_at(&to, --i) = 0xf0 | v >> 4;
+			shared_set_byte(span_at(&to, --i), 0xf0 | v >> 4);
 	}
 	span_written(c, &to);
 }
@@ -310,11 +310,11 @@ INSN(mvo)
 
 	span_read(c, o, ea2(c, o), o->b2, size2(o), &from);
 	span_write(c, o, ea1(c, o), o->b1, size1(o), &to);
-	right = *span_at(&to, i) & 15;
+	right = shared_byte(span_at(&to, i)) & 15;
 	for (bool more = true;;) {
-		uint8_t v = more ? *span_at(&from, j) : 0;
+		uint8_t v = more ? shared_byte(span_at(&from, j)) : 0;
 
-		*span_at(&to, i) = (uint8_t)(v << 4 | right);
+		shared_set_byte(span_at(&to, i), (uint8_t)(v << 4 | right));
 		if (!i--)
 			break;
 		right = v >> 4;

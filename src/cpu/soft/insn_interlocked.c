@@ -179,7 +179,7 @@ static void value_load(struct value *v, const void *p, unsigned int size)
 	*v = (struct value){ 0 };
 	switch (size) {
 	case 1:
-		*(uint8_t *)v->word = *(const volatile uint8_t *)p;
+		*(uint8_t *)v->word = shared_byte(p);
 		break;
 	case 2:
 		*(uint16_t *)v->word = __atomic_load_n((const uint16_t *)p, __ATOMIC_SEQ_CST);

@@ -363,7 +363,7 @@ INSN(tb)
 		pgm(c, o, PGM_PROTECTION);
 	}
 	p = mmu_real(c, o, real, 4096);
-	memset(p, 0, PAGE_SIZE);
+	shared_fill(p, 0, PAGE_SIZE);
 	memory_written(c->complex, (uint64_t)(p - c->complex->memory), PAGE_SIZE);
 	c->s.gr[0] = 0;
 	set_cc(c, 0);
@@ -504,7 +504,7 @@ INSN_JUMP(pfmf)
 			pgm(c, o, PGM_ADDRESSING);
 		key = &c->complex->storage_keys[address >> PAGE_SHIFT];
 		if (clear) {
-			memset(absolute_host(c->complex, address), 0, PAGE_SIZE);
+			shared_fill(absolute_host(c->complex, address), 0, PAGE_SIZE);
 			memory_written(c->complex, address, PAGE_SIZE);
 		}
 		if (set_key)
@@ -585,15 +585,15 @@ static void move_between(struct vcpu *c, const struct op *o, const struct side *
 	t[1] = tl == length ? NULL :
 	       mmu_explicit(c, o, to->asce, to->real, to->key, to->space,
 			    (to->address + tl) & c->addr_mask, ACCESS_WRITE);
-	if (!f[1] && !t[1]) {
+	if (!f[1] && !t[1] && !THREAD_SANITIZER) {
 		memmove(t[0], f[0], length);
 	} else {
-		memcpy(buffer, f[0], fl);
+		shared_read(buffer, f[0], fl);
 		if (f[1])
-			memcpy(buffer + fl, f[1], length - fl);
-		memcpy(t[0], buffer, tl);
+			shared_read(buffer + fl, f[1], length - fl);
+		shared_write(t[0], buffer, tl);
 		if (t[1])
-			memcpy(t[1], buffer + tl, length - tl);
+			shared_write(t[1], buffer + tl, length - tl);
 	}
 	mmu_written(c, to->address, t[0], tl);
 	if (t[1])

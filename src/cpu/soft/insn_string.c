@@ -34,7 +34,7 @@ void copy_overlapping(uint8_t *to, const uint8_t *from, size_t size)
 	if (distance == 0)
 		return;
 	if (distance == 1) {
-		memset(to, *from, size);
+		shared_fill(to, shared_byte(from), size);
 		return;
 	}
 	for (; distance >= 16 && size >= 16; size -= 16, to += 16, from += 16)
@@ -63,9 +63,9 @@ void fill_span(const struct span *s, uint8_t value, size_t size)
 {
 	size_t first = MIN(size, s->length[0]);
 
-	memset(s->part[0], value, first);
+	shared_fill(s->part[0], value, first);
 	if (size > first)
-		memset(s->part[1], value, size - first);
+		shared_fill(s->part[1], value, size - first);
 }
 
 static NOINLINE_ void move_slow(struct vcpu *c, const struct op *o, uint64_t to, uint64_t from,
@@ -102,7 +102,7 @@ INSN(mvcin)
 	span_read(c, o, (ea2(c, o) - o->l1) & c->addr_mask, o->b2, size, &s);
 	span_write(c, o, ea1(c, o), o->b1, size, &d);
 	for (size_t i = 0; i < size; i++)
-		*span_at(&d, i) = *span_at(&s, size - 1 - i);
+		shared_set_byte(span_at(&d, i), shared_byte(span_at(&s, size - 1 - i)));
 	span_written(c, &d);
 }
 
@@ -117,7 +117,8 @@ static void move_masked(struct vcpu *c, const struct op *o, uint8_t mask)
 	for (size_t i = 0; i < size; i++) {
 		uint8_t *to = span_at(&d, i);
 
-		*to = (uint8_t)((*to & ~mask) | (*span_at(&s, i) & mask));
+		shared_set_byte(to, (uint8_t)((shared_byte(to) & ~mask) |
+					      (shared_byte(span_at(&s, i)) & mask)));
 	}
 	span_written(c, &d);
 }
@@ -141,13 +142,13 @@ static inline uint64_t combine(enum combine how, uint64_t a, uint64_t b)
 	return how == COMBINE_AND ? a & b : how == COMBINE_OR ? a | b : a ^ b;
 }
 
-#define COMBINE_STEP(type, bytes) do { \
-	uint64_t v_ = combine(how, ((const volatile type *)to)->v, \
-			      ((const volatile type *)from)->v); \
-	((volatile type *)to)->v = (__typeof__(((type *)0)->v))v_; \
-	any |= v_; \
-	to += bytes; \
-	from += bytes; \
+#define COMBINE_STEP(type, bytes) \
+	do { \
+		uint64_t result_ = combine(how, ACCESS_LOAD(type, to), ACCESS_LOAD(type, from)); \
+		ACCESS_STORE(type, to, (uint##type##_t)result_); \
+		any |= result_; \
+		to += bytes; \
+		from += bytes; \
 	} while (0)
 
 /* Returns 0 when all bytes of the result are zero. */
@@ -160,17 +161,17 @@ static inline uint64_t combine_bytes(enum combine how, uint8_t *to, const uint8_
 	/* Distance 0, an operand with itself, needs no order. */
 	if (unlikely(distance - 1 < 7)) {
 		while (size--)
-			COMBINE_STEP(struct access_8, 1);
+			COMBINE_STEP(8, 1);
 		return any;
 	}
 	for (; size >= 8; size -= 8)
-		COMBINE_STEP(struct access_64, 8);
+		COMBINE_STEP(64, 8);
 	if (size & 4)
-		COMBINE_STEP(struct access_32, 4);
+		COMBINE_STEP(32, 4);
 	if (size & 2)
-		COMBINE_STEP(struct access_16, 2);
+		COMBINE_STEP(16, 2);
 	if (size & 1)
-		COMBINE_STEP(struct access_8, 1);
+		COMBINE_STEP(8, 1);
 	return any;
 }
 
@@ -224,7 +225,7 @@ INSN(xc)
 
 	/* A field with itself is how programs clear it. */
 	if (to == ea2(c, o) && (d = tlb_writable(c, to, size))) {
-		memset(tlb_host(d, to), 0, size);
+		shared_fill(tlb_host(d, to), 0, size);
 		tlb_written(c, o, d, to, size);
 		set_cc(c, 0);
 		return;
@@ -247,7 +248,7 @@ static NOINLINE_ void compare_slow(struct vcpu *c, const struct op *o, size_t si
 		n = MIN(size - i, MIN(span_left(&a, i), span_left(&b, i)));
 		at = first_difference(p, q, n);
 		if (at < n) {
-			set_cc_unsigned(c, p[at], q[at]);
+			set_cc_unsigned(c, shared_byte(p + at), shared_byte(q + at));
 			return;
 		}
 	}
@@ -285,12 +286,12 @@ INSN_FAST(clc)
 		a += 4;
 		b += 4;
 	}
-	for (size &= 3; size > 1 && *a == *b; size--) {
+	for (size &= 3; size > 1 && shared_byte(a) == shared_byte(b); size--) {
 		a++;
 		b++;
 	}
 	if (size)
-		set_cc_unsigned(c, *a, *b);
+		set_cc_unsigned(c, shared_byte(a), shared_byte(b));
 	else
 		set_cc(c, 0);
 }
@@ -301,9 +302,9 @@ static size_t first_unlike(const uint8_t *p, uint16_t padding, size_t size)
 	size_t i = 0;
 
 	for (; i + 8 <= size; i += 8)
-		if (load_be64(p + i) != padding * 0x0001000100010001ull)
+		if (host_load64(p + i) != padding * 0x0001000100010001ull)
 			break;
-	while (i < size && p[i] == (uint8_t)(padding >> (i & 1 ? 0 : 8)))
+	while (i < size && shared_byte(p + i) == (uint8_t)(padding >> (i & 1 ? 0 : 8)))
 		i++;
 	return i;
 }
@@ -360,8 +361,8 @@ static unsigned int compare_rest(struct vcpu *c, const struct op *o, struct rest
 	if (at < n) {
 		uint8_t pad = (uint8_t)(padding >> (at & 1 ? 0 : 8));
 
-		x = p ? p[at] : pad;
-		y = q ? q[at] : pad;
+		x = p ? shared_byte(p + at) : pad;
+		y = q ? shared_byte(q + at) : pad;
 		cc = x < y ? 1 : 2;
 	}
 	if (p)
@@ -577,7 +578,8 @@ INSN(mvclu)
 		} else {
 			span_write(c, o, to.address, to.r, n, &d);
 			for (size_t i = 0; i < n; i++)
-				*span_at(&d, i) = (uint8_t)(padding >> (i & 1 ? 0 : 8));
+				shared_set_byte(span_at(&d, i),
+						(uint8_t)(padding >> (i & 1 ? 0 : 8)));
 		}
 		span_written(c, &d);
 		rest_advance(c, &to, n);
@@ -682,13 +684,17 @@ static size_t string_decides(const uint8_t *a, const uint8_t *b, uint8_t ending,
 	size_t i = 0;
 
 	for (; i + 8 <= size; i += 8) {
-		uint64_t x = load_be64(a + i);
+		uint64_t x = host_load64(a + i);
 
-		if (x != load_be64(b + i) || zero_byte(x ^ pattern))
+		if (x != host_load64(b + i) || zero_byte(x ^ pattern))
 			break;
 	}
-	while (i < size && a[i] == b[i] && a[i] != ending)
-		i++;
+	for (; i < size; i++) {
+		uint8_t x = shared_byte(a + i);
+
+		if (x != shared_byte(b + i) || x == ending)
+			break;
+	}
 	return i;
 }
 
@@ -702,6 +708,7 @@ INSN(clst)
 		size_t n = MIN(page_left(first), page_left(second)), at;
 		const uint8_t *a = page_read(c, o, first, o->r1, n);
 		const uint8_t *b = page_read(c, o, second, o->r2, n);
+		uint8_t x, y;
 
 		at = string_decides(a, b, ending, n);
 		first = (first + at) & c->addr_mask;
@@ -709,13 +716,15 @@ INSN(clst)
 		done += at;
 		if (at == n)
 			continue;
-		if (a[at] == b[at]) {
+		x = shared_byte(a + at);
+		y = shared_byte(b + at);
+		if (x == y) {
 			set_cc(c, 0);
 			return;
 		}
 		set_gr_address(c, o->r1, first);
 		set_gr_address(c, o->r2, second);
-		set_cc(c, a[at] == ending ? 1 : b[at] == ending ? 2 : a[at] < b[at] ? 1 : 2);
+		set_cc(c, x == ending ? 1 : y == ending ? 2 : x < y ? 1 : 2);
 		return;
 	}
 	set_gr_address(c, o->r1, first);
@@ -733,7 +742,7 @@ INSN(srst)
 	while (left && done < STRING_MINIMUM) {
 		size_t n = (size_t)MIN(left, page_left(at));
 		const uint8_t *p = page_read(c, o, at, o->r2, n);
-		const uint8_t *found = memchr(p, character, n);
+		const uint8_t *found = shared_find(p, character, n);
 
 		if (found) {
 			set_gr_address(c, o->r1, (at + (size_t)(found - p)) & c->addr_mask);
@@ -799,7 +808,7 @@ INSN(mvst)
 		if (size)
 			n = MIN(n, STRING_MINIMUM);
 		p = page_read(c, o, at, o->r2, n);
-		found = memchr(p, ending, n);
+		found = shared_find(p, ending, n);
 		size += found ? (size_t)(found - p) + 1 : n;
 	}
 	span_read(c, o, from, o->r2, size, &s);

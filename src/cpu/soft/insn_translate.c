@@ -41,7 +41,7 @@ static inline uint8_t table_look_up(struct vcpu *c, const struct op *o, const st
 				    uint8_t argument)
 {
 	if (likely(t->direct))
-		return t->direct[argument];
+		return shared_byte(t->direct + argument);
 	return ld8(c, o, (t->address + argument) & c->addr_mask, t->ar);
 }
 
@@ -72,7 +72,9 @@ INSN(tr)
 	for (size_t i = 0; i < size; i++) {
 		uint8_t argument = arguments[i];
 
-		*span_at(&d, i) = argument < left ? part[0][argument] : part[1][argument - left];
+		shared_set_byte(span_at(&d, i),
+				shared_byte(argument < left ? part[0] + argument :
+							      part[1] + (argument - left)));
 	}
 	span_written(c, &d);
 }
@@ -134,7 +136,7 @@ INSN(tre)
 		struct span d;
 
 		for (; done < size; done++) {
-			uint8_t byte = from[done];
+			uint8_t byte = shared_byte(from + done);
 
 			found = byte == test;
 			if (found)

@@ -18,23 +18,23 @@ static uint8_t *lowcore_host(const struct vcpu *c, unsigned int offset)
 
 uint64_t lowcore(const struct vcpu *c, unsigned int offset)
 {
-	return load_be64(lowcore_host(c, offset));
+	return host_load64(lowcore_host(c, offset));
 }
 
 /* The whole of a lowcore store is reported once, by psw_swap(). */
 static void lowcore_put16(struct vcpu *c, unsigned int offset, uint16_t v)
 {
-	store_be16(lowcore_host(c, offset), v);
+	host_store16(lowcore_host(c, offset), v);
 }
 
 static void lowcore_put32(struct vcpu *c, unsigned int offset, uint32_t v)
 {
-	store_be32(lowcore_host(c, offset), v);
+	host_store32(lowcore_host(c, offset), v);
 }
 
 static void lowcore_put64(struct vcpu *c, unsigned int offset, uint64_t v)
 {
-	store_be64(lowcore_host(c, offset), v);
+	host_store64(lowcore_host(c, offset), v);
 }
 
 /* ---- The PSW ---- */

@@ -169,7 +169,7 @@ static enum pgm_code real_words(struct vcpu *c, uint64_t real, uint32_t *to, uns
 	if (!range_fits(absolute, 4ull * words, c->complex->size))
 		return PGM_ADDRESSING;
 	for (unsigned int i = 0; i < words; i++)
-		to[i] = load_be32(absolute_host(c->complex, absolute) + 4 * i);
+		to[i] = host_load32(absolute_host(c->complex, absolute) + 4 * i);
 	return PGM_NONE;
 }
 
@@ -220,8 +220,8 @@ enum pgm_code mmu_access_register(struct vcpu *c, uint32_t alet, bool test_eax, 
 		if (eax >> 4 > (aste[1] >> 4 & 0xfff) ||
 		    !range_fits(mmu_real_to_absolute(c, table + (eax >> 2)), 1, c->complex->size))
 			return PGM_EXTENDED_AUTHORITY;
-		authority = *absolute_host(c->complex,
-					   mmu_real_to_absolute(c, table + (eax >> 2)));
+		authority = shared_byte(
+			absolute_host(c->complex, mmu_real_to_absolute(c, table + (eax >> 2))));
 		if (!(authority << (2 * (eax & 3)) & 0x40))
 			return PGM_EXTENDED_AUTHORITY;
 	}
@@ -525,15 +525,16 @@ uint64_t load_slow(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int
 
 	if (likely(left >= size)) {
 		switch (size) {
-		case 1: return *(const volatile uint8_t *)p;
+		case 1:
+			return shared_byte(p);
 		case 2: return ACCESS_SWAP_16(ACCESS_LOAD(16, p));
 		case 4: return ACCESS_SWAP_32(ACCESS_LOAD(32, p));
 		default: return ACCESS_SWAP_64(ACCESS_LOAD(64, p));
 		}
 	}
-	memcpy(bytes, p, left);
+	shared_read(bytes, p, left);
 	p = operand_host(c, o, (ea + left) & c->addr_mask, ar, ACCESS_READ);
-	memcpy(bytes + left, p, size - left);
+	shared_read(bytes + left, p, size - left);
 	switch (size) {
 	case 2: return load_be16(bytes);
 	case 4: return load_be32(bytes);
@@ -560,8 +561,8 @@ void store_slow(struct vcpu *c, const struct op *o, uint64_t ea, unsigned int ar
 	}
 	q = operand_host(c, o, (ea + left) & c->addr_mask, ar, ACCESS_WRITE);
 	store_be64(bytes, value << (64 - 8 * size));
-	memcpy(p, bytes, left);
-	memcpy(q, bytes + left, size - left);
+	shared_write(p, bytes, left);
+	shared_write(q, bytes + left, size - left);
 	mmu_written(c, ea, p, left);
 	mmu_written(c, (ea + left) & c->addr_mask, q, size - left);
 }
@@ -672,9 +673,9 @@ uint64_t mmu_fetch(struct vcpu *c, const struct op *o, uint64_t address)
 		else
 			p = page_fill(c, o, &s, va, ACCESS_FETCH);
 		if (done == 0)
-			length = insn_length(*p);
+			length = insn_length(shared_byte(p));
 		part = MIN(length - done, left_in_page(va));
-		memcpy(bytes + done, p, part);
+		shared_read(bytes + done, p, part);
 		done += part;
 	}
 	return (uint64_t)load_be32(bytes) << 32 | (uint64_t)load_be16(bytes + 4) << 16;

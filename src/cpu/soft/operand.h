@@ -69,8 +69,19 @@ static inline const uint8_t *page_read(struct vcpu *c, const struct op *o, uint6
 
 typedef uint64_t operand_chunk __attribute__((vector_size(16), aligned(1), may_alias));
 
+#if THREAD_SANITIZER
+#define OPERAND_COPY(type, d, s) \
+	do { \
+		uint8_t *d_ = (d); \
+		const uint8_t *s_ = (s); \
+		type v_; \
+		shared_read(&v_, s_, sizeof(v_)); \
+		shared_write(d_, &v_, sizeof(v_)); \
+	} while (0)
+#else
 #define OPERAND_COPY(type, d, s) \
 	(*(volatile type *)(d) = *(const volatile type *)(s))
+#endif
 
 void copy_overlapping(uint8_t *to, const uint8_t *from, size_t size);
 
@@ -115,12 +126,12 @@ static inline size_t first_difference(const uint8_t *a, const uint8_t *b, size_t
 	size_t i = 0;
 
 	for (; i + 8 <= size; i += 8) {
-		uint64_t x = load_be64(a + i) ^ load_be64(b + i);
+		uint64_t x = host_load64(a + i) ^ host_load64(b + i);
 
 		if (x)
 			return i + (size_t)__builtin_clzll(x) / 8;
 	}
-	while (i < size && a[i] == b[i])
+	while (i < size && shared_byte(a + i) == shared_byte(b + i))
 		i++;
 	return i;
 }

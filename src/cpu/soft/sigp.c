@@ -43,18 +43,18 @@ void store_status(struct vcpu *c, uint64_t absolute)
 
 	/* The save area is at 4608 when `absolute` is the prefix, else as given. */
 	for (unsigned int i = 0; i < 16; i++) {
-		store_be64(p + LC_FPR_SAVE + 8 * i, c->s.fpr[i]);
-		store_be64(p + LC_GR_SAVE + 8 * i, c->s.gr[i]);
-		store_be32(p + LC_AR_SAVE + 4 * i, c->s.ar[i]);
-		store_be64(p + LC_CR_SAVE + 8 * i, c->s.cr[i]);
+		host_store64(p + LC_FPR_SAVE + 8 * i, c->s.fpr[i]);
+		host_store64(p + LC_GR_SAVE + 8 * i, c->s.gr[i]);
+		host_store32(p + LC_AR_SAVE + 4 * i, c->s.ar[i]);
+		host_store64(p + LC_CR_SAVE + 8 * i, c->s.cr[i]);
 	}
-	store_be64(p + LC_PSW_SAVE, c->s.psw_mask);
-	store_be64(p + LC_PSW_SAVE + 8, c->s.psw_addr);
-	store_be32(p + LC_PREFIX_SAVE, c->s.prefix);
-	store_be32(p + LC_FPC_SAVE, c->s.fpc);
-	store_be32(p + LC_TODPR_SAVE, c->s.todpr);
-	store_be64(p + LC_CPU_TIMER_SAVE, clock_cpu_timer(c, NULL));
-	store_be64(p + LC_CLOCK_COMPARATOR_SAVE, c->s.clock_comparator >> 8);
+	host_store64(p + LC_PSW_SAVE, c->s.psw_mask);
+	host_store64(p + LC_PSW_SAVE + 8, c->s.psw_addr);
+	host_store32(p + LC_PREFIX_SAVE, c->s.prefix);
+	host_store32(p + LC_FPC_SAVE, c->s.fpc);
+	host_store32(p + LC_TODPR_SAVE, c->s.todpr);
+	host_store64(p + LC_CPU_TIMER_SAVE, clock_cpu_timer(c, NULL));
+	host_store64(p + LC_CLOCK_COMPARATOR_SAVE, c->s.clock_comparator >> 8);
 	cpu_complex_memory_written(c->complex, absolute + LC_FPR_SAVE, 0x200);
 }
 

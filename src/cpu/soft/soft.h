@@ -478,16 +478,16 @@ static inline uint8_t *span_at(const struct span *s, size_t i)
 
 static inline void span_get(const struct span *s, void *to)
 {
-	memcpy(to, s->part[0], s->length[0]);
+	shared_read(to, s->part[0], s->length[0]);
 	if (s->length[1])
-		memcpy((uint8_t *)to + s->length[0], s->part[1], s->length[1]);
+		shared_read((uint8_t *)to + s->length[0], s->part[1], s->length[1]);
 }
 
 static inline void span_put(struct vcpu *c, const struct span *s, const void *from)
 {
-	memcpy(s->part[0], from, s->length[0]);
+	shared_write(s->part[0], from, s->length[0]);
 	if (s->length[1])
-		memcpy(s->part[1], (const uint8_t *)from + s->length[0], s->length[1]);
+		shared_write(s->part[1], (const uint8_t *)from + s->length[0], s->length[1]);
 	span_written(c, s);
 }
 

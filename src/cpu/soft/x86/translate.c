@@ -257,7 +257,7 @@ void translate_init(struct host_code *code)
 
 	_Static_assert(ARRAY_SIZE(templates) < 256, "a template's number is one byte");
 	*code = (struct host_code){ 0 };
-#ifdef __SANITIZE_THREAD__
+#if THREAD_SANITIZER
 	/* It cannot see the accesses of host code. */
 	return;
 #endif
