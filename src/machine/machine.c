@@ -578,6 +578,13 @@ static void tell_crash(struct machine *machine, unsigned int number)
 	machine_tell(machine, &event);
 }
 
+/* Of a vCPU that rests: did it end otherwise than by a shutdown? */
+static bool has_crashed(const struct machine_cpu *cpu)
+{
+	return cpu->rest != VCPU_EXIT_STOPPED &&
+	       (cpu->rest != VCPU_EXIT_DISABLED_WAIT || cpu->psw_addr != QUIESCE_PSW_ADDRESS);
+}
+
 /* All vCPUs rest: was that a shutdown? */
 static enum machine_status how_ended(struct machine *machine, struct machine_event *end)
 {
@@ -586,21 +593,26 @@ static enum machine_status how_ended(struct machine *machine, struct machine_eve
 	end->by_guest = true;
 	end->reason = "guest-shutdown";
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
-		const struct machine_cpu *cpu = &machine->cpu[i];
-
-		if (cpu->rest == VCPU_EXIT_STOPPED ||
-		    (cpu->rest == VCPU_EXIT_DISABLED_WAIT &&
-		     cpu->psw_addr == QUIESCE_PSW_ADDRESS))
+		if (!has_crashed(&machine->cpu[i]))
 			continue;
-		log_line("guest crashed: cpu %u in %s, psw %016" PRIx64 " %016" PRIx64, i,
-			 cpu->rest == VCPU_EXIT_CHECK_STOP ? "check stop" : "disabled wait",
-			 cpu->psw_mask, cpu->psw_addr);
 		if (status != MACHINE_CRASHED)
 			tell_crash(machine, i);
 		end->reason = "guest-panic";
 		status = MACHINE_CRASHED;
 	}
 	return status;
+}
+
+static void print_crash(const struct machine *machine)
+{
+	for (unsigned int i = 0; i < machine->config.cpus; i++) {
+		const struct machine_cpu *cpu = &machine->cpu[i];
+
+		if (has_crashed(cpu))
+			log_line("guest crashed: cpu %u in %s, psw %016" PRIx64 " %016" PRIx64, i,
+				 cpu->rest == VCPU_EXIT_CHECK_STOP ? "check stop" : "disabled wait",
+				 cpu->psw_mask, cpu->psw_addr);
+	}
 }
 
 static void suspend(struct machine *machine)
@@ -788,6 +800,9 @@ enum machine_status machine_run(struct machine *machine)
 	join_threads(machine);
 	/* What the guest wrote last comes out, unless a signal says that it shall not. */
 	console_drain(machine->console, machine->signals);
+	/* After what the guest itself said of it. */
+	if (status == MACHINE_CRASHED)
+		print_crash(machine);
 	if (machine->config.stats)
 		print_stats(machine);
 	return status;
