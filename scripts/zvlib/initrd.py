@@ -35,6 +35,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
+# The line-mode console is ttyS0, and its terminal sclp_line0.
+[ ! -e /dev/sclp_line0 ] || ln -s sclp_line0 /dev/ttyS0
 read uptime rest </proc/uptime
 echo "zvisor-guest: init after $uptime s, $(nproc) cpus, Linux $(uname -r)"
 # What the kernel says from here on stays in its log, off the console.
@@ -61,6 +63,8 @@ if [ -n "$shell" ]; then
 fi
 sync
 echo "zvisor-guest: power off"
+# That terminal keeps the last line for a moment.
+[ ! -e /dev/sclp_line0 ] || sleep 1
 poweroff -f
 """
 
