@@ -101,16 +101,14 @@ static enum known_cc cc_behind(const struct template *m, enum known_cc cc)
 	case ROTATE_AND:
 	case ROTATE_OR:
 	case ROTATE_XOR:
+	case COMPARE_FIELDS:
 		return CC_IS_UNSIGNED;
 	case ADD_LOGICAL:
 	case SUBTRACT_LOGICAL:
 	case ADD_CARRY:
 	case SUBTRACT_BORROW:
-		return CC_IS_VALUE;
 	case TEST_MASK:
 		return CC_IS_VALUE;
-	case COMPARE_FIELDS:
-		return CC_IS_UNSIGNED;
 	default:
 		return cc;
 	}
