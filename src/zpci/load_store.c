@@ -64,6 +64,17 @@ static struct outcome enter(struct zpci *zpci, unsigned index, uint32_t fh,
 	return outcome;
 }
 
+/* The same for a load or store, whose R2 names an even-odd pair of registers. */
+static struct outcome enter_by_pair(struct zpci *zpci, void *vcpu, unsigned index, unsigned r2,
+				    uint32_t fh, struct zpci_function **f)
+{
+	if (insn_problem_state(zpci, vcpu))
+		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
+	if (r2 & 1)
+		return outcome_program(ZPCI_PGM_SPECIFICATION);
+	return enter(zpci, index, fh, f);
+}
+
 /* Config space: 1, 2 or 4 bytes within a word. */
 static bool config_place_valid(const struct place *place)
 {
@@ -146,13 +157,8 @@ static struct outcome pcilg(struct zpci *zpci, void *vcpu, const struct place *p
 {
 	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
-	struct outcome outcome;
+	struct outcome outcome = enter_by_pair(zpci, vcpu, index, r2, place->fh, &f);
 
-	if (insn_problem_state(zpci, vcpu))
-		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
-	if (r2 & 1)
-		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	outcome = enter(zpci, index, place->fh, &f);
 	if (!outcome_good(outcome))
 		return outcome;
 	outcome = access_load(f, place, index, data);
@@ -180,13 +186,8 @@ static struct outcome pcistg(struct zpci *zpci, void *vcpu, const struct place *
 {
 	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
-	struct outcome outcome;
+	struct outcome outcome = enter_by_pair(zpci, vcpu, index, r2, place->fh, &f);
 
-	if (insn_problem_state(zpci, vcpu))
-		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
-	if (r2 & 1)
-		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	outcome = enter(zpci, index, place->fh, &f);
 	if (!outcome_good(outcome))
 		return outcome;
 	outcome = access_store(f, place, index, data);

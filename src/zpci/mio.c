@@ -94,11 +94,8 @@ static struct outcome enter(struct zpci *zpci, unsigned index, uint64_t absolute
 static struct outcome find(struct zpci *zpci, void *vcpu, uint64_t address, unsigned ar,
 			   bool write, struct place *place, struct zpci_function **f)
 {
-	struct outcome outcome = permitted(zpci, vcpu);
 	uint64_t absolute;
 
-	if (!outcome_good(outcome))
-		return outcome;
 	if (zpci->config.vcpu->translate(vcpu, address, ar, write, &absolute))
 		return outcome_access();
 	place->address_space = absolute >> MIO_BAR_SHIFT & MIO_BAR_MASK;
@@ -106,18 +103,26 @@ static struct outcome find(struct zpci *zpci, void *vcpu, uint64_t address, unsi
 	return enter(zpci, insn_vcpu_index(zpci, vcpu), absolute, f);
 }
 
-static struct outcome pcilgi(struct zpci *zpci, void *vcpu, unsigned r2, uint64_t address,
-			     struct place *place, uint64_t *data)
+/* The same for a load or store, whose R2 names an even-odd pair of registers. */
+static struct outcome find_by_pair(struct zpci *zpci, void *vcpu, unsigned r2, uint64_t address,
+				   bool write, struct place *place, struct zpci_function **f)
 {
-	unsigned index = insn_vcpu_index(zpci, vcpu);
-	struct zpci_function *f;
 	struct outcome outcome = permitted(zpci, vcpu);
 
 	if (!outcome_good(outcome))
 		return outcome;
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	outcome = find(zpci, vcpu, address, r2, false, place, &f);
+	return find(zpci, vcpu, address, r2, write, place, f);
+}
+
+static struct outcome pcilgi(struct zpci *zpci, void *vcpu, unsigned r2, uint64_t address,
+			     struct place *place, uint64_t *data)
+{
+	unsigned index = insn_vcpu_index(zpci, vcpu);
+	struct zpci_function *f;
+	struct outcome outcome = find_by_pair(zpci, vcpu, r2, address, false, place, &f);
+
 	if (!outcome_good(outcome))
 		return outcome;
 	outcome = access_load(f, place, index, data);
@@ -143,13 +148,8 @@ static struct outcome pcistgi(struct zpci *zpci, void *vcpu, unsigned r2, uint64
 {
 	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
-	struct outcome outcome = permitted(zpci, vcpu);
+	struct outcome outcome = find_by_pair(zpci, vcpu, r2, address, true, place, &f);
 
-	if (!outcome_good(outcome))
-		return outcome;
-	if (r2 & 1)
-		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	outcome = find(zpci, vcpu, address, r2, true, place, &f);
 	if (!outcome_good(outcome))
 		return outcome;
 	outcome = access_store(f, place, index, data);
@@ -175,8 +175,10 @@ int zpci_insn_pcistbi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
 	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct place place = { .length = insn_gr(zpci, vcpu, r1) & BLOCK_LENGTH_MASK };
 	struct zpci_function *f;
-	struct outcome outcome = find(zpci, vcpu, to, r3, true, &place, &f);
+	struct outcome outcome = permitted(zpci, vcpu);
 
+	if (outcome_good(outcome))
+		outcome = find(zpci, vcpu, to, r3, true, &place, &f);
 	if (outcome_good(outcome)) {
 		outcome = access_store_block(f, vcpu, &place, index, address, ar);
 		function_release(f, index);
