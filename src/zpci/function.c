@@ -26,12 +26,6 @@
 
 #include "zpci/internal.h"
 
-/* SCLP response codes. */
-#define SCLP_NORMAL_COMPLETION 0x0020
-#define SCLP_NO_ACTION_REQUIRED 0x0120
-#define SCLP_ADAPTER_RESERVED 0x05f0
-#define SCLP_ADAPTER_UNKNOWN 0x09f0
-
 void zpci_function_defaults_sized(struct zpci_function_config *config, size_t config_size,
 				  uint32_t fid)
 {
@@ -430,7 +424,7 @@ static void wait_for_users(struct zpci_function *f, unsigned own)
 		nanosleep(&pause, NULL);
 }
 
-static void reach_standby(struct zpci_function *f)
+void function_reach_standby(struct zpci_function *f)
 {
 	if (f->state == FUNCTION_STANDBY)
 		return;
@@ -457,7 +451,7 @@ int zpci_unplug(struct zpci *zpci, uint32_t fid)
 		return -ENOENT;
 	}
 	configured = f->state != FUNCTION_STANDBY;
-	reach_standby(f);
+	function_reach_standby(f);
 	pthread_mutex_lock(&f->lock);
 	f->fh = 0;
 	f->state = FUNCTION_RESERVED;
@@ -577,7 +571,7 @@ static bool can_fail(enum function_state state, bool permanent)
 	}
 }
 
-static bool fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
+bool function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
 {
 	bool permanent = pec == PEC_PERMANENT_ERROR, failed;
 
@@ -591,51 +585,6 @@ static bool fail(struct zpci_function *f, enum pci_event_code pec, uint64_t addr
 	if (failed)
 		event_error(f, pec, address);
 	return failed;
-}
-
-void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address)
-{
-	fail(f, pec, address);
-}
-
-/* --- injected errors -------------------------------------------------------------- */
-
-#define PEC_ERROR_MAX 0xff
-
-int zpci_inject_error(struct zpci *zpci, uint32_t fid, uint16_t pec, uint64_t address)
-{
-	struct zpci_function *f;
-	int rc = 0;
-
-	if (!pec || pec > PEC_ERROR_MAX)
-		return -EINVAL;
-	f = function_enter_fid(zpci, fid);
-	if (!f)
-		return -ENOENT;
-	TRACE(zpci, "zpci_inject", "fid=%#x pec=%04x address=%#llx", fid, pec,
-	      (unsigned long long)address);
-	if (pec >= PEC_FMB_ADDRESS && pec <= PEC_FMB_PROTECTION)
-		event_error(f, pec, address);
-	else if (!fail(f, pec, address))
-		rc = -EBUSY;
-	function_leave(f);
-	return rc;
-}
-
-int zpci_inject_translation_failure(struct zpci *zpci, uint32_t fid, uint16_t pec, uint64_t count)
-{
-	struct zpci_function *f;
-
-	if (!pec || pec > PEC_ERROR_MAX)
-		return -EINVAL;
-	f = function_enter_fid(zpci, fid);
-	if (!f)
-		return -ENOENT;
-	TRACE(zpci, "zpci_inject", "fid=%#x pec=%04x count=%llu", fid, pec,
-	      (unsigned long long)count);
-	dma_space_inject(f->dma, count, pec);
-	function_leave(f);
-	return 0;
 }
 
 void zpci_reset(struct zpci *zpci)
@@ -653,62 +602,4 @@ void zpci_reset(struct zpci *zpci)
 	}
 	interrupt_reset(zpci);
 	event_drop_all(zpci);
-}
-
-/* --- service processor ------------------------------------------------------------- */
-
-uint16_t zpci_sclp_configure(struct zpci *zpci, uint32_t fid)
-{
-	struct zpci_function *f = function_enter_fid(zpci, fid);
-	uint16_t response;
-
-	if (!f)
-		return SCLP_ADAPTER_UNKNOWN;
-	pthread_mutex_lock(&f->control);
-	pthread_mutex_lock(&f->lock);
-	switch (function_state(f)) {
-	case FUNCTION_RESERVED:
-		response = SCLP_ADAPTER_RESERVED;
-		break;
-	case FUNCTION_STANDBY:
-		f->state = FUNCTION_DISABLED;
-		response = SCLP_NORMAL_COMPLETION;
-		break;
-	default:
-		response = SCLP_NO_ACTION_REQUIRED;
-	}
-	pthread_mutex_unlock(&f->lock);
-	pthread_mutex_unlock(&f->control);
-	function_leave(f);
-	TRACE(zpci, "zpci_sclp_configure", "fid=%#x response=%04x", fid, response);
-	return response;
-}
-
-uint16_t zpci_sclp_deconfigure(struct zpci *zpci, uint32_t fid)
-{
-	struct zpci_function *f = function_enter_fid(zpci, fid);
-	bool unplug = false;
-	uint16_t response;
-
-	if (!f)
-		return SCLP_ADAPTER_UNKNOWN;
-	pthread_mutex_lock(&f->control);
-	switch (function_state(f)) {
-	case FUNCTION_RESERVED:
-		response = SCLP_ADAPTER_RESERVED;
-		break;
-	case FUNCTION_STANDBY:
-		response = SCLP_NO_ACTION_REQUIRED;
-		break;
-	default:
-		reach_standby(f);
-		unplug = f->unplug_requested;
-		response = SCLP_NORMAL_COMPLETION;
-	}
-	pthread_mutex_unlock(&f->control);
-	function_leave(f);
-	TRACE(zpci, "zpci_sclp_deconfigure", "fid=%#x response=%04x", fid, response);
-	if (unplug && zpci->config.machine->deconfigured)
-		zpci->config.machine->deconfigured(zpci->config.opaque, fid);
-	return response;
 }

@@ -359,13 +359,16 @@ void function_disable(struct zpci_function *f);
  * disabling would have to wait for the host; it begins nothing new meanwhile.
  */
 bool function_quiesce(struct zpci_function *f);
+/* From whichever state, disabled first. */
+void function_reach_standby(struct zpci_function *f);
 
 /*
  * Put an enabled function into the error state and report it. Any thread, no
  * lock held. Without effect in another state, but that PEC_PERMANENT_ERROR puts
- * a function into the permanent error state from each in which it is configured.
+ * a function into the permanent error state from each in which it is configured. Says
+ * whether it has had one.
  */
-void function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
+bool function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
 
 /* Let DMA through or not, as state demands. With `lock` held. */
 void function_update_dma(struct zpci_function *f);
