@@ -45,12 +45,7 @@ void cpu_fixture_catch(struct cpu_fixture *f)
 	store_be64(f->memory + LC_PGM_NEW_PSW + 8, 0);
 }
 
-int cpu_fixture_setup(void **state)
-{
-	return cpu_fixture_setup_as(state, CPU_EXECUTE_TRANSLATED);
-}
-
-int cpu_fixture_setup_as(void **state, enum cpu_execution execution)
+static int setup(void **state, enum cpu_execution execution, bool deterministic)
 {
 	struct cpu_fixture *f = calloc(1, sizeof(*f));
 	struct cpu_complex_config config = {
@@ -59,6 +54,7 @@ int cpu_fixture_setup_as(void **state, enum cpu_execution execution)
 		.model = { .facilities = { ~0ull, ~0ull } },
 		.floating = &nothing_floats,
 		.execution = execution,
+		.deterministic = deterministic,
 		.opaque = f,
 		.vcpu_state_changed = told,
 	};
@@ -81,6 +77,21 @@ int cpu_fixture_setup_as(void **state, enum cpu_execution execution)
 	return 0;
 }
 
+int cpu_fixture_setup_as(void **state, enum cpu_execution execution)
+{
+	return setup(state, execution, false);
+}
+
+int cpu_fixture_setup_deterministic(void **state, enum cpu_execution execution)
+{
+	return setup(state, execution, true);
+}
+
+int cpu_fixture_setup(void **state)
+{
+	return cpu_fixture_setup_as(state, CPU_EXECUTE_TRANSLATED);
+}
+
 int cpu_fixture_teardown(void **state)
 {
 	struct cpu_fixture *f = *state;
@@ -91,12 +102,12 @@ int cpu_fixture_teardown(void **state)
 	return 0;
 }
 
-unsigned int cpu_execute_there(struct cpu_fixture *f)
+unsigned int cpu_execute_at(struct cpu_fixture *f, uint64_t address)
 {
 	enum vcpu_exit why;
 
 	f->s->psw_mask = f->mask;
-	f->s->psw_addr = CPU_CODE;
+	f->s->psw_addr = address;
 	vcpu_state_changed(f->vcpu);
 	vcpu_start(f->vcpu);
 	do {
@@ -108,6 +119,11 @@ unsigned int cpu_execute_there(struct cpu_fixture *f)
 	assert_int_equal(why, VCPU_EXIT_DISABLED_WAIT);
 	f->old_psw_addr = load_be64(f->memory + LC_PGM_OLD_PSW + 8);
 	return load_be16(f->memory + LC_PGM_CODE);
+}
+
+unsigned int cpu_execute_there(struct cpu_fixture *f)
+{
+	return cpu_execute_at(f, CPU_CODE);
 }
 
 unsigned int cpu_execute(struct cpu_fixture *f, const char *hex, unsigned int *cc)

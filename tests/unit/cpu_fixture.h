@@ -29,6 +29,8 @@ struct cpu_fixture {
 int cpu_fixture_setup(void **state);
 /* The same with code executed in a given way. */
 int cpu_fixture_setup_as(void **state, enum cpu_execution);
+/* And with instructions for time: clocks ring after a number of them. */
+int cpu_fixture_setup_deterministic(void **state, enum cpu_execution);
 int cpu_fixture_teardown(void **state);
 
 /*
@@ -49,5 +51,7 @@ void cpu_fixture_catch(struct cpu_fixture *);
  */
 #define CPU_CHECK_STOP 0x10000u
 unsigned int cpu_execute_there(struct cpu_fixture *);
+/* Likewise from another address, or until whatever else ends in a disabled wait. */
+unsigned int cpu_execute_at(struct cpu_fixture *, uint64_t address);
 
 #endif

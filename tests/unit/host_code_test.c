@@ -8,7 +8,12 @@
  * no page is in the TLB and no branch knows its target, and then most of the work is
  * done by the functions. A failure shows the seed of its program; with
  * ZVISOR_SEED=N in the environment the test begins with that one.
+ *
+ * Programs of a second kind may branch anywhere, store into themselves, and lie across
+ * two pages that translation puts in different places. They are in the problem state, and
+ * the clock comparator ends them: time is the number of instructions.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,12 +24,14 @@
 
 #include "base/byteorder.h"
 #include "base/util.h"
-#include "cpu/soft/soft.h"
+#include "cpu/soft/complex.h"
 #include "cpu_fixture.h"
 
 #ifndef PROGRAMS
 #define PROGRAMS 4000
 #endif
+#define WILD_PROGRAMS (PROGRAMS / 4)
+#define WILD_INSTRUCTIONS 600 /* after which the clock ends it */
 #define REPEATS 3
 #define MAX_INSTRUCTIONS 24
 
@@ -210,12 +217,12 @@ static uint64_t instruction(uint64_t *seed, const struct row *row)
  * Branches go forward, or to an address in a register, which is nearly never one where
  * there is code: else programs would not end.
  */
-static const struct row *some_row(uint64_t *seed)
+static const struct row *some_row(uint64_t *seed, bool wild)
 {
 	for (;;) {
 		const struct row *row = &rows[below(seed, ARRAY_SIZE(rows))];
 
-		if (!(row->flags & JUMP))
+		if (wild || !(row->flags & JUMP))
 			return row;
 		switch ((enum insn_format)row->format) {
 		case F_RI_REL:
@@ -235,7 +242,7 @@ static const struct row *some_row(uint64_t *seed)
 	}
 }
 
-static size_t make_program(uint64_t *seed, uint8_t *code)
+static size_t make_program(uint64_t *seed, uint8_t *code, bool wild)
 {
 	const struct row *row[MAX_INSTRUCTIONS];
 	size_t start[MAX_INSTRUCTIONS + 1] = { 0 };
@@ -244,19 +251,26 @@ static size_t make_program(uint64_t *seed, uint8_t *code)
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t raw;
 
-		row[i] = some_row(seed);
+		row[i] = some_row(seed, wild);
 		raw = instruction(seed, row[i]);
+		/* To where the last BRANCH AND SAVE came from */
+		if (wild && row[i]->format == F_RR && (row[i]->flags & JUMP) && below(seed, 4))
+			put(&raw, 12, 4, LINK);
 		store_be64(code + start[i], raw);
 		start[i + 1] = start[i] + insn_length((uint8_t)(raw >> 56));
 	}
 	for (unsigned int i = 0; i < n; i++) {
-		uint32_t halfwords = (uint32_t)(start[i + 1 + below(seed, n - i)] - start[i]) / 2;
+		unsigned int to = i + 1 + below(seed, n - i);
+		int32_t halfwords;
 
 		if (!is_relative_branch(row[i]))
 			continue;
+		if (wild && below(seed, 2))
+			to = below(seed, n);
+		halfwords = (int32_t)(start[to] - start[i]) / 2;
 		if (row[i]->format == F_RIL_REL)
-			store_be32(code + start[i] + 2, halfwords);
-		else
+			store_be32(code + start[i] + 2, (uint32_t)halfwords);
+		else if (row[i]->format >= F_RI_REL && row[i]->format != F_RRS)
 			store_be16(code + start[i] + 2, (uint16_t)halfwords);
 	}
 	/* An operation code that does not exist. */
@@ -340,7 +354,7 @@ static void a_program_does_the_same_translated_or_not(void **state)
 	translated = states[1];
 	for (uint64_t seed = first; seed < first + PROGRAMS; seed++) {
 		uint64_t random = seed;
-		size_t length = make_program(&random, code);
+		size_t length = make_program(&random, code, false);
 
 		for (unsigned int i = 0; i < REPEATS; i++) {
 			unsigned int expected, got;
@@ -367,10 +381,241 @@ static void a_program_does_the_same_translated_or_not(void **state)
 	cpu_fixture_teardown(&states[1]);
 }
 
+/* ---- Programs of the second kind ---- */
+
+#define SECOND_PAGE (CPU_CODE + 0x1000)
+#define TABLES 0x100000u
+#define SPACES 2
+#define SPACE_TABLES 0x4000u /* of a space: segment table, then its two page tables */
+
+/* Where a page of a space is: that of the code in both at the same place. */
+static uint32_t frame_of(unsigned int space, uint32_t page)
+{
+	switch (page << PAGE_SHIFT) {
+	case CPU_CODE:
+		return 0x42000;
+	case SECOND_PAGE:
+	case FAR_DATA + 0x1000: /* the code once more */
+		return 0x83000;
+	case DATA:
+		return space ? 0x91000 : 0x90000;
+	default:
+		return page << PAGE_SHIFT;
+	}
+}
+
+static uint64_t make_tables(struct cpu_fixture *f, unsigned int space)
+{
+	uint32_t segments = TABLES + space * SPACE_TABLES, pages = segments + 0x1000;
+
+	memset(f->memory + segments, 0xff, 0x1000); /* invalid */
+	for (uint32_t i = 0; i < CPU_MEMORY >> 20; i++)
+		store_be64(f->memory + segments + 8 * i, pages + 0x800 * i);
+	for (uint32_t page = 0; page < CPU_MEMORY >> PAGE_SHIFT; page++)
+		store_be64(f->memory + pages + 8 * page, frame_of(space, page));
+	return segments;
+}
+
+static uint8_t *virtual_byte(struct cpu_fixture *f, uint32_t address)
+{
+	if (f->mask & PSW_DAT)
+		address = frame_of(0, address >> PAGE_SHIFT) | (address & ~(uint32_t)PAGE_MASK);
+	return f->memory + address;
+}
+
+static void prepare_wild(struct cpu_fixture *f, uint64_t seed, const uint8_t *code, size_t length,
+			 uint32_t address)
+{
+	static const unsigned int psws[] = { LC_EXT_NEW_PSW, LC_SVC_NEW_PSW, LC_PGM_NEW_PSW };
+
+	memset(f->memory, 0, 0x4000);
+	for (unsigned int i = 0; i < ARRAY_SIZE(psws); i++) {
+		store_be64(f->memory + psws[i], PSW_EA | PSW_BA | PSW_WAIT);
+		store_be64(f->memory + psws[i] + 8, psws[i]);
+	}
+	memset(f->memory + 0x42000, 0, PAGE_SIZE);
+	memset(f->memory + 0x83000, 0, PAGE_SIZE);
+	prepare(f, seed, code, 0);
+	f->s->cr[1] = make_tables(f, 0);
+	f->s->cr[7] = f->s->cr[13] = make_tables(f, 1);
+	f->mask |= PSW_PROBLEM | PSW_EXT;
+	if (below(&seed, 2))
+		f->mask |= PSW_DAT | (uint64_t)below(&seed, 4) << 46;
+	f->s->cr[0] |= CR0_CLOCK_COMPARATOR;
+	f->s->gr[LINK] = address;
+	/* With a displacement, into the program; through another page if translation is on */
+	f->s->gr[13] = address - below(&seed, 64);
+	f->s->gr[14] = below(&seed, 2) ? FAR_DATA + 0xff0 : FAR_DATA + 0x1000 - below(&seed, 64);
+	f->s->gr[15] = address - below(&seed, 128);
+	f->s->fpc = 0;
+	for (unsigned int r = 0; r < 16; r++)
+		f->s->ar[r] = r < FIRST_BASE ? 0 : below(&seed, 2);
+	/* Nothing is changed yet. New PSWs and tables have another key than the program. */
+	f->mask |= 2ull << PSW_KEY_SHIFT;
+	memset(f->complex->storage_keys, 0, CPU_MEMORY >> PAGE_SHIFT);
+	memset(f->complex->storage_keys + 2, 0x20, (TABLES >> PAGE_SHIFT) - 2);
+	if (!below(&seed, 4))
+		f->complex->storage_keys[0x83] = f->complex->storage_keys[3] = 0x10;
+	for (size_t i = 0; i < length; i++)
+		*virtual_byte(f, address + (uint32_t)i) = code[i];
+	cpu_complex_memory_written(f->complex, 0, CPU_MEMORY);
+	f->s->clock_comparator = clock_tod(f->vcpu, NULL) + 20 * WILD_INSTRUCTIONS;
+}
+
+static bool same_frames(const struct cpu_fixture *a, const struct cpu_fixture *b)
+{
+	static const uint32_t frames[] = { 0x42000, 0x83000, 0x90000, 0x91000 };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(frames); i++)
+		if (memcmp(a->memory + frames[i], b->memory + frames[i], PAGE_SIZE))
+			return false;
+	return !memcmp(a->complex->storage_keys, b->complex->storage_keys,
+		       CPU_MEMORY >> PAGE_SHIFT);
+}
+
+static void wild_programs_do_the_same_translated_or_not(void **state)
+{
+	uint64_t first = getenv("ZVISOR_SEED") ? strtoull(getenv("ZVISOR_SEED"), NULL, 0) : 1;
+	void *states[2] = { NULL, NULL };
+	struct cpu_fixture *functions, *translated;
+	static uint8_t code[MAX_INSTRUCTIONS * 6 + 8];
+
+	cpu_fixture_setup_deterministic(&states[0], CPU_EXECUTE_CACHED);
+	cpu_fixture_setup_deterministic(&states[1], CPU_EXECUTE_TRANSLATED);
+	functions = states[0];
+	translated = states[1];
+	for (uint64_t seed = first; seed < first + WILD_PROGRAMS; seed++) {
+		uint64_t random = seed;
+		size_t length = make_program(&random, code, true);
+		uint32_t address = SECOND_PAGE - 2 * below(&random, (unsigned int)length / 2);
+
+		for (unsigned int i = 0; i < REPEATS; i++) {
+			unsigned int expected, got;
+
+			prepare_wild(functions, random, code, length, address);
+			prepare_wild(translated, random, code, length, address);
+			expected = cpu_execute_at(functions, address);
+			got = cpu_execute_at(translated, address);
+			if (expected != got || differ(functions, translated, seed) ||
+			    !same_frames(functions, translated))
+				show(seed, code, length);
+			assert_int_equal(got, expected);
+			for (unsigned int r = 0; r < 16; r++) {
+				assert_int_equal(translated->s->gr[r], functions->s->gr[r]);
+				assert_int_equal(translated->s->ar[r], functions->s->ar[r]);
+			}
+			assert_int_equal(vcpu_instructions(translated->vcpu),
+					 vcpu_instructions(functions->vcpu));
+			assert_int_equal(translated->old_psw_addr, functions->old_psw_addr);
+			assert_false(differ(functions, translated, seed));
+			assert_true(same_frames(functions, translated));
+		}
+	}
+	cpu_fixture_teardown(&states[0]);
+	cpu_fixture_teardown(&states[1]);
+}
+
+/* ---- Code that changes ---- */
+
+/*
+ * The third time round, the run stores into its own next instruction: STC 4,0(5);
+ * LA 3,1(3); LR 5,7; LR 7,6; BRCT 2. The first two times the store is for the same page, so
+ * that host code does the third.
+ */
+static void a_store_into_the_next_instruction_counts_at_once(void **state)
+{
+	struct cpu_fixture *f = *state;
+	unsigned int cc;
+
+	f->s->gr[2] = 4;
+	f->s->gr[3] = 0;
+	f->s->gr[4] = 5; /* the displacement then */
+	f->s->gr[5] = f->s->gr[7] = CPU_CODE + 0x800;
+	f->s->gr[6] = CPU_CODE + 4 + 3;
+	assert_int_equal(cpu_execute(f, "424050004130300118571876a726fffa", &cc), PGM_NONE);
+	assert_int_equal(f->s->gr[3], 1 + 1 + 5 + 5);
+}
+
+static void *run_vcpu(void *vcpu)
+{
+	vcpu_run(vcpu);
+	return NULL;
+}
+
+#define OTHER_CODE 0x8000u
+#define OTHER_PREFIX 0x10000u
+
+/* A loop without end; then the other CPU makes its first instruction an invalid one. */
+static void a_store_of_another_cpu_ends_a_loop(void **state)
+{
+	struct cpu_fixture *f = *state;
+	struct cpu_state *other = vcpu_state(f->other);
+	uint64_t before = vcpu_instructions(f->vcpu);
+	pthread_t thread;
+
+	store_be64(f->memory + CPU_CODE, 0xa73a0001a7f4fffe); /* AHI 3,1; BRC 15,*-4 */
+	store_be64(f->memory + OTHER_CODE, 0xe544f00000000000); /* MVHHI 0(15),0; invalid */
+	f->s->psw_mask = f->mask;
+	f->s->psw_addr = CPU_CODE;
+	vcpu_start(f->vcpu);
+	assert_int_equal(pthread_create(&thread, NULL, run_vcpu, f->vcpu), 0);
+	while (vcpu_instructions(f->vcpu) < before + 1000000)
+		sched_yield();
+
+	vcpu_clear_reset(f->other);
+	other->prefix = OTHER_PREFIX;
+	other->gr[15] = CPU_CODE;
+	other->psw_mask = f->mask;
+	other->psw_addr = OTHER_CODE;
+	store_be64(f->memory + OTHER_PREFIX + LC_PGM_NEW_PSW, f->mask | PSW_WAIT);
+	vcpu_start(f->other);
+	run_vcpu(f->other);
+	pthread_join(thread, NULL);
+	assert_int_equal(load_be16(f->memory + LC_PGM_CODE), PGM_OPERATION);
+}
+
+/* ---- Room ---- */
+
+/* A block of nothing but one instruction, with operands that take the most code. */
+static void no_block_has_more_host_code_than_is_set_aside(void **state)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct cpu_fixture *f = *state;
+		uint8_t *code = f->memory + CPU_CODE;
+		uint64_t seed = i, raw = instruction(&seed, &rows[i]);
+		unsigned int length = insn_length((uint8_t)(raw >> 56));
+		size_t used;
+
+		if (rows[i].format == F_RS || rows[i].format == F_RSY)
+			put(&raw, 8, 8, 0x0f); /* all registers */
+		memset(code, 0, PAGE_SIZE);
+		for (unsigned int j = 0; j < BLOCK_MAX_OPS; j++) {
+			uint8_t bytes[8];
+
+			store_be64(bytes, raw);
+			memcpy(code + j * length, bytes, length);
+		}
+		cpu_complex_memory_written(f->complex, CPU_CODE, PAGE_SIZE);
+		for (unsigned int r = 0; r < 16; r++)
+			f->s->gr[r] = DATA;
+		/* Branches are much shorter, and some of these would never end. */
+		if (rows[i].flags & JUMP)
+			continue;
+		used = f->complex->code.host.used;
+		cpu_execute_there(f);
+		assert_in_range(f->complex->code.host.used - used, 0, TRANSLATE_BLOCK_BYTES);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_program_does_the_same_translated_or_not),
+		cmocka_unit_test(wild_programs_do_the_same_translated_or_not),
+#define TEST(name) cmocka_unit_test_setup_teardown(name, cpu_fixture_setup, cpu_fixture_teardown)
+		TEST(a_store_into_the_next_instruction_counts_at_once),
+		TEST(a_store_of_another_cpu_ends_a_loop),
+		TEST(no_block_has_more_host_code_than_is_set_aside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

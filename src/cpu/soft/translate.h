@@ -23,6 +23,10 @@
 
 struct op;
 
+/* What a block can need at most; a block is only begun where there is so much room. */
+#define TRANSLATE_OP_BYTES 448
+#define TRANSLATE_BLOCK_BYTES ((BLOCK_MAX_OPS + 1) * TRANSLATE_OP_BYTES)
+
 /* The memory for it, mapped twice: once to write, once to execute. */
 struct host_code {
 	uint8_t *write;

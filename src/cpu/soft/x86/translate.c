@@ -18,10 +18,8 @@
 
 #define W X86_W
 
-/* Room for code; a run must fit whatever is in it. */
+/* Room for code */
 #define HOST_CODE_BYTES (24 * MIB)
-#define MAX_BYTES_OF_OP 448
-#define MAX_BYTES_OF_BLOCK ((BLOCK_MAX_OPS + 1) * MAX_BYTES_OF_OP)
 
 #define MIN_RUN 2
 
@@ -214,7 +212,7 @@ void translate_block(struct host_code *code, struct op *ops, unsigned int count)
 {
 	unsigned int i = 0;
 
-	if (code->size - code->used < MAX_BYTES_OF_BLOCK)
+	if (code->size - code->used < TRANSLATE_BLOCK_BYTES)
 		return;
 	while (i < count) {
 		unsigned int n = length_of_run(code, ops + i, count - i);
@@ -228,7 +226,7 @@ void translate_block(struct host_code *code, struct op *ops, unsigned int count)
 bool translate_full(const struct host_code *code)
 {
 	return code->size &&
-	       code->size - __atomic_load_n(&code->used, __ATOMIC_RELAXED) < MAX_BYTES_OF_BLOCK;
+	       code->size - __atomic_load_n(&code->used, __ATOMIC_RELAXED) < TRANSLATE_BLOCK_BYTES;
 }
 
 void translate_forget(struct host_code *code)
