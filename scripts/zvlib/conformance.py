@@ -80,6 +80,7 @@ PROGRAMS = [
     Program("states"),
     Program("matrix"),
     Program("testdev", devices=["testdev,vectors=2048"]),
+    Program("unusual", devices=["testdev,fid=7,relaxed-store-block=on,dma-size=33554432"], functions=1),
     Program("reset"),
     Program("many", devices=["testdev,vectors=2,memory=4096"] * 4096, functions=24),
 ]

@@ -445,6 +445,10 @@ static const struct device_property properties[] = {
 	  .help = "bytes of plain memory in BAR 2, a power of two" },
 	{ "measurement", DEVICE_NUMBER, .preset = "0", .minimum = PCI_MEASURES_DMA,
 	  .maximum = PCI_MEASURES_SENT, .help = "format of the measurement block" },
+	{ "relaxed-store-block", DEVICE_SWITCH, .preset = "off",
+	  .help = "block stores of any length and alignment, as ISM takes them" },
+	{ "dma-size", DEVICE_NUMBER, .preset = "all there can be", .minimum = PAGE_SIZE,
+	  .maximum = 1ull << 56, .help = "bytes of the range of DMA addresses" },
 	{ NULL },
 };
 static_assert(ARRAY_SIZE(properties) <= DEVICE_PROPERTIES_MAX, "values fit");

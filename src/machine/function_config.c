@@ -22,7 +22,7 @@ static uint64_t number_or(const struct device_config *config, const char *proper
 {
 	const struct device_value *value = device_config_value(config, property);
 
-	return value->given ? value->number : preset;
+	return value && value->given ? value->number : preset;
 }
 
 /* Is it one of several functions? Then it says where on the bus it is. */
@@ -58,7 +58,7 @@ int function_config(uint32_t features, const struct device_config *config,
 		    size_t error_size)
 {
 	unsigned vectors = pci_function_msix_vectors(device);
-	uint64_t store_block;
+	uint64_t store_block, dma_size;
 
 	*function = zpci_function_defaults(config->fid);
 	function->uid = (uint16_t)config->uid;
@@ -76,6 +76,15 @@ int function_config(uint32_t features, const struct device_config *config,
 	function->relaxed_translation = config->has_relaxed_translation ?
 						config->relaxed_translation :
 						features & MACHINE_RELAXED_TRANSLATION;
+	function->relaxed_store_block = number_or(config, "relaxed-store-block", false);
+	dma_size = number_or(config, "dma-size", 0);
+	if (dma_size % PAGE_SIZE) {
+		snprintf(error, error_size, "device %s: dma-size=%llu: wants a multiple of 4096",
+			 config->type->name, (unsigned long long)dma_size);
+		return -EINVAL;
+	}
+	if (dma_size)
+		function->edma = function->sdma + dma_size - 1;
 	function->interrupts =
 		(uint16_t)number_or(config, "interrupts", MAX(function->interrupts, vectors));
 	function->update_interval =

@@ -76,6 +76,8 @@ WRONG = {
         [*KERNEL, "--device", "testdev,addr=2", "--device", "testdev,addr=2.1"], ["--device", "multifunction=on"]),
     "a block that is no multiple of 8": ([*KERNEL, "--device", "testdev,store-block=20"],
                                          ["--device", "store-block=20"]),
+    "a DMA range that is no multiple of pages": ([*KERNEL, "--device", "testdev,dma-size=5000"],
+                                                 ["--device", "dma-size=5000"]),
     "a serial number that is too long": ([*KERNEL, "--device", "nvme,file={disk},serial=123456789012345678901"],
                                          ["--device", "serial"]),
     "an unknown device": ([*KERNEL, "--device", "floppy,file={disk}"], ["--device", "floppy"]),
