@@ -97,6 +97,25 @@ void machine_tell(struct machine *machine, const struct machine_event *event);
 /* From an instruction handler: stop all vCPUs and reset, soon. */
 void machine_request_reset(struct machine *machine, enum machine_reset kind, struct vcpu *vcpu);
 
+/* The run is over, by somebody's wish: `why` as events name it. Any thread. */
+void machine_request_end(struct machine *machine, const char *why);
+
+/*
+ * reset.c: no vCPU runs. Load what was asked for; let a vCPU start at a PSW; reset as asked.
+ * 0, or -errno with a line in `error`.
+ */
+int machine_load(struct machine *machine, char *error, size_t error_size);
+void machine_enter(struct machine *machine, unsigned int cpu, uint64_t psw_mask, uint64_t psw_addr);
+int machine_perform_reset(struct machine *machine, enum machine_reset kind, unsigned int cpu,
+			  char *error, size_t error_size);
+
+/* wiring.c */
+extern const struct cpu_floating_ops machine_floating_ops;
+extern const struct console_ops machine_console_ops;
+extern const struct sclp_ops machine_sclp_ops;
+void machine_on_vcpu_state_changed(void *opaque, struct vcpu *vcpu);
+void machine_on_memory_written(void *opaque, uint64_t absolute, uint64_t length);
+
 /* Put the handlers of these instructions into the CPUs' table. 0 or -errno. */
 int service_install(struct machine *machine); /* SERVC, DIAG, STSI */
 

@@ -292,72 +292,7 @@ void machine_power_down(struct machine *machine)
 	sclp_quiesce(&machine->sclp);
 }
 
-void machine_listen(struct machine *machine, machine_listener *listener, void *opaque)
-{
-	machine->listener_opaque = opaque;
-	machine->listener = listener;
-}
-
-/* --- what the CPUs ask of the machine ------------------------------------------------ */
-
-static bool take_io(void *opaque, struct vcpu *vcpu, uint64_t cr6, struct cpu_io_interruption *io)
-{
-	return floating_take_io(&((struct machine *)opaque)->floating, machine_cpu_address(vcpu),
-				cr6, io);
-}
-
-static bool take_external(void *opaque, struct vcpu *vcpu, uint64_t cr0,
-			  struct cpu_external_interruption *external)
-{
-	return floating_take_external(&((struct machine *)opaque)->floating, cr0, external);
-}
-
-static bool take_mchk(void *opaque, struct vcpu *vcpu, uint64_t cr14,
-		      struct cpu_mchk_interruption *mchk)
-{
-	return floating_take_mchk(&((struct machine *)opaque)->floating, cr14, mchk);
-}
-
-static void remind(void *opaque)
-{
-	floating_remind(&((struct machine *)opaque)->floating);
-}
-
-static const struct cpu_floating_ops floating_ops = {
-	.remind = remind,
-	.take_io = take_io,
-	.take_external = take_external,
-	.take_mchk = take_mchk,
-};
-
-static void on_vcpu_state_changed(void *opaque, struct vcpu *vcpu)
-{
-	struct machine *machine = opaque;
-
-	pthread_mutex_lock(&machine->lock);
-	machine->cpu[machine_cpu_address(vcpu)].kicks++;
-	pthread_cond_broadcast(&machine->changed);
-	pthread_mutex_unlock(&machine->lock);
-}
-
-static void on_memory_written(void *opaque, uint64_t absolute, uint64_t length)
-{
-	cpu_complex_memory_written(((struct machine *)opaque)->cpus, absolute, length);
-}
-
-/* --- console and service processor ----------------------------------------------------- */
-
-static void on_console_input(void *opaque)
-{
-	sclp_console_input(&((struct machine *)opaque)->sclp);
-}
-
-static void on_console_room(void *opaque)
-{
-	sclp_console_room(&((struct machine *)opaque)->sclp);
-}
-
-static void request_end(struct machine *machine, const char *why)
+void machine_request_end(struct machine *machine, const char *why)
 {
 	pthread_mutex_lock(&machine->lock);
 	machine->end_requested = why;
@@ -365,163 +300,15 @@ static void request_end(struct machine *machine, const char *why)
 	machine_wake(machine);
 }
 
-static void on_console_end(void *opaque)
-{
-	request_end(opaque, "host-ui");
-}
-
 void machine_quit(struct machine *machine)
 {
-	request_end(machine, "host-qmp-quit");
+	machine_request_end(machine, "host-qmp-quit");
 }
 
-static const struct console_ops console_ops = {
-	.input = on_console_input,
-	.room = on_console_room,
-	.end = on_console_end,
-};
-
-static void sclp_interrupt(void *opaque, uint32_t parameter)
+void machine_listen(struct machine *machine, machine_listener *listener, void *opaque)
 {
-	floating_service(&((struct machine *)opaque)->floating, parameter);
-}
-
-static int sclp_write(void *opaque, const void *data, size_t length)
-{
-	struct machine *machine = opaque;
-
-	if (machine->lockstep.file) {
-		lockstep_write_console(data, length);
-		return 0;
-	}
-	return console_write(machine->console, data, length);
-}
-
-static size_t sclp_read(void *opaque, void *to, size_t most)
-{
-	return console_read(((struct machine *)opaque)->console, to, most);
-}
-
-static bool sclp_read_line(void *opaque, void *to, size_t most, size_t *length)
-{
-	return console_read_line(((struct machine *)opaque)->console, to, most, length);
-}
-
-static bool sclp_has_input(void *opaque)
-{
-	return console_has_input(((struct machine *)opaque)->console);
-}
-
-static bool sclp_has_line(void *opaque)
-{
-	return console_has_line(((struct machine *)opaque)->console);
-}
-
-static uint16_t sclp_pci_configure(void *opaque, uint32_t fid, bool on)
-{
-	return machine_pci_configure(opaque, fid, on);
-}
-
-static const struct sclp_ops sclp_ops = {
-	.interrupt = sclp_interrupt,
-	.write = sclp_write,
-	.read = sclp_read,
-	.read_line = sclp_read_line,
-	.has_input = sclp_has_input,
-	.has_line = sclp_has_line,
-	.pci_configure = sclp_pci_configure,
-};
-
-/* --- load and reset: no vCPU runs ---------------------------------------------------- */
-
-static int load(struct machine *machine, char *error, size_t error_size)
-{
-	const struct ipl_request request = {
-		.kernel = machine->config.kernel,
-		.initrd = machine->config.initrd,
-		.append = machine->config.append,
-	};
-
-	return ipl_load(&request, &machine->memory, &machine->entry, error, error_size);
-}
-
-/* I/O and interruptions as after power on. */
-static void reset_subsystems(struct machine *machine)
-{
-	machine_devices_reset(machine);
-	machine_pci_reset(machine);
-	sclp_reset(&machine->sclp);
-	floating_reset(&machine->floating);
-	/*
-	 * Behind the interruptions: the monitor may plug a device meanwhile, and a channel
-	 * report that was taken away after it is noted as announced would be the last.
-	 */
-	css_reset(&machine->css);
-}
-
-static void enter(struct machine *machine, unsigned int cpu, uint64_t psw_mask, uint64_t psw_addr)
-{
-	struct vcpu *vcpu = machine->cpu[cpu].vcpu;
-
-	vcpu_state(vcpu)->psw_mask = psw_mask;
-	vcpu_state(vcpu)->psw_addr = psw_addr;
-	vcpu_state_changed(vcpu);
-	vcpu_start(vcpu);
-}
-
-/* Load normal without loading: the short PSW at absolute 0 becomes the PSW. */
-static void enter_at_short_psw(struct machine *machine, unsigned int cpu)
-{
-	uint64_t psw = load_be64(machine->memory.base);
-
-	/* In its long form bit 12 is zero; one that was zero makes it invalid. */
-	enter(machine, cpu, (psw & ~0x7fffffffull) ^ PSW_BIT12, psw & 0x7fffffff);
-}
-
-/* 0, or -errno with a line in `error`. */
-static int reset(struct machine *machine, enum machine_reset kind, unsigned int cpu, char *error,
-		 size_t error_size)
-{
-	unsigned int cpus = machine->config.cpus;
-	int rc;
-
-	switch (kind) {
-	case MACHINE_RESET_MODIFIED_CLEAR:
-		trace_machine_reset("modified clear reset", cpu);
-		for (unsigned int i = 0; i < cpus; i++)
-			vcpu_clear_reset(machine->cpu[i].vcpu);
-		reset_subsystems(machine);
-		enter_at_short_psw(machine, cpu);
-		return 0;
-	case MACHINE_RESET_LOAD_NORMAL:
-		trace_machine_reset("load normal reset", cpu);
-		for (unsigned int i = 0; i < cpus; i++)
-			if (i != cpu)
-				vcpu_cpu_reset(machine->cpu[i].vcpu);
-		reset_subsystems(machine);
-		vcpu_initial_reset(machine->cpu[cpu].vcpu);
-		enter_at_short_psw(machine, cpu);
-		return 0;
-	case MACHINE_RESET_REIPL:
-		trace_machine_reset("load clear", cpu);
-		for (unsigned int i = 0; i < cpus; i++)
-			vcpu_clear_reset(machine->cpu[i].vcpu);
-		reset_subsystems(machine);
-		cpu_complex_clear(machine->cpus);
-		rc = memory_clear(&machine->memory);
-		if (rc) {
-			snprintf(error, error_size, "cannot clear memory: %s", strerror(-rc));
-			return rc;
-		}
-		rc = load(machine, error, error_size);
-		if (rc)
-			return rc;
-		enter(machine, 0, machine->entry.psw_mask, machine->entry.psw_addr);
-		return 0;
-	case MACHINE_RESET_NONE:
-		break;
-	}
-	return 0;
+	machine->listener_opaque = opaque;
+	machine->listener = listener;
 }
 
 /* --- the main thread ------------------------------------------------------------------- */
@@ -546,7 +333,7 @@ static int do_reset(struct machine *machine)
 	machine->ended = false;
 	pthread_mutex_unlock(&machine->lock);
 
-	rc = reset(machine, kind, cpu, error, sizeof(error));
+	rc = machine_perform_reset(machine, kind, cpu, error, sizeof(error));
 	if (rc)
 		log_line("%s", error);
 	else if (event.reason)
@@ -771,7 +558,7 @@ enum machine_status machine_run(struct machine *machine)
 		.out = STDOUT_FILENO,
 		/* A line-mode console is edited on the host's side. */
 		.raw = machine->config.console == SCLP_CONSOLE_VT220,
-		.ops = &console_ops,
+		.ops = &machine_console_ops,
 		.opaque = machine,
 	};
 	struct machine_event end = { .kind = MACHINE_EVENT_SHUT_DOWN, .reason = "host-error" };
@@ -784,7 +571,7 @@ enum machine_status machine_run(struct machine *machine)
 		log_line("cannot start the console: %s", strerror(-rc));
 		return MACHINE_FAILED;
 	}
-	enter(machine, 0, machine->entry.psw_mask, machine->entry.psw_addr);
+	machine_enter(machine, 0, machine->entry.psw_mask, machine->entry.psw_addr);
 	rc = start_threads(machine);
 	if (rc) {
 		log_line("cannot start a thread for each of %u CPUs: %s", machine->config.cpus,
@@ -820,7 +607,7 @@ static void on_lockstep_report(void *opaque, struct vcpu *vcpu)
 	struct machine *machine = opaque;
 
 	if (!lockstep_report(&machine->lockstep, vcpu))
-		request_end(machine, "host-error");
+		machine_request_end(machine, "host-error");
 }
 
 static int take_signals(struct machine *machine)
@@ -844,9 +631,9 @@ static int create_cpus(struct machine *machine)
 		.memory_size = machine->memory.size,
 		.vcpus = machine->config.cpus,
 		.model = machine_version_cpu_model(machine->version, machine->features),
-		.floating = &floating_ops,
+		.floating = &machine_floating_ops,
 		.opaque = machine,
-		.vcpu_state_changed = on_vcpu_state_changed,
+		.vcpu_state_changed = machine_on_vcpu_state_changed,
 		.deterministic = machine->config.lockstep.file,
 		.execution = machine->config.lockstep.execution,
 		.from = machine->config.lockstep.from,
@@ -859,7 +646,7 @@ static int create_cpus(struct machine *machine)
 	if (!machine->cpus)
 		return -errno;
 	machine->floating.cpus = machine->cpus;
-	machine->memory.written = on_memory_written;
+	machine->memory.written = machine_on_memory_written;
 	machine->memory.opaque = machine;
 	for (unsigned int i = 0; i < machine->config.cpus; i++) {
 		machine->cpu[i].machine = machine;
@@ -878,7 +665,7 @@ static int create_parts(struct machine *machine)
 		.cpus = machine->config.cpus,
 		.console = machine->config.console,
 		.directed_interrupts = machine->features & MACHINE_DIRECTED_INTERRUPTS,
-		.ops = &sclp_ops,
+		.ops = &machine_sclp_ops,
 		.opaque = machine,
 	};
 	int rc;
@@ -923,7 +710,7 @@ enum machine_status machine_create(const struct machine_config *config, struct m
 		goto fail;
 	}
 	/* Before devices take locks on files: what cannot be loaded touches nothing. */
-	rc = load(machine, error, error_size);
+	rc = machine_load(machine, error, error_size);
 	if (rc) {
 		status = status_of(rc);
 		goto fail;
