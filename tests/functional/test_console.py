@@ -67,9 +67,11 @@ class Terminal:
     """A shell on a terminal that runs zvisor and says how it ended; the terminal's modes can be read."""
 
     def __init__(self, argv):
-        self.child = pexpect.spawn("/bin/sh", ["-c", '"$@"; echo "status $?"; read line', "sh", *argv],
+        # The shell waits for a line, so that zvisor does not begin before the modes were read.
+        self.child = pexpect.spawn("/bin/sh", ["-c", 'read go; "$@"; echo "status $?"; read line', "sh", *argv],
                                    timeout=BOOT_LIMIT, encoding="utf-8", codec_errors="replace", echo=True)
         self.before = self.modes()
+        self.child.sendline("")
 
     def modes(self):
         return termios.tcgetattr(self.child.child_fd)
