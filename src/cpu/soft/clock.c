@@ -63,7 +63,10 @@ uint64_t clock_tod(const struct vcpu *c, const struct op *o)
 
 uint64_t cpu_complex_tod(struct cpu_complex *x)
 {
-	return clock_tod(x->vcpus[0], x->vcpus[0]->handler_op);
+	const struct vcpu *c = x->vcpus[0];
+
+	/* Another thread's business, but where time is the count of the one CPU's instructions. */
+	return clock_tod(c, x->config.deterministic ? c->handler_op : NULL);
 }
 
 /* Timers that were armed ring too early now, and are armed again then. */
