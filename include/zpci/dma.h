@@ -89,7 +89,8 @@ struct pci_dma_access {
 	enum pci_dma_direction direction;
 	uint64_t epoch;
 	uint64_t first, last; /* hull of all ranges, to skip quickly */
-	uint64_t reserved[4];
+	uint8_t *bounce;      /* where memory is reached by message: the buffer */
+	uint64_t reserved[3];
 };
 
 /*

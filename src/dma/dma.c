@@ -32,13 +32,13 @@
 #define IOTLB_BLOCKS 8
 #define COPY_PAGES_MAX (PCI_DMA_COPY_MAX / PAGE_SIZE + 1)
 
-/* `tag` is the page's IOVA with TAG_VALID, or 0; bits of no use in an address. */
+/* `tag` is the page's IOVA with flags, or 0; these are bits of no use in an address. */
 #define TAG_VALID 1ull
-#define TAG_WRITABLE 2ull /* in `absolute` */
+#define TAG_WRITABLE 2ull
 
 struct iotlb_page {
 	uint64_t tag;
-	uint64_t absolute;
+	uint8_t *host; /* NULL: remote */
 };
 
 struct pci_dma_space {
@@ -64,7 +64,7 @@ struct pci_dma_space {
 	unsigned next_block;
 };
 
-/* Part of a transfer that is contiguous in host memory. */
+/* Part of a transfer that is contiguous in host memory, or not there (NULL). */
 struct piece {
 	uint8_t *host;
 	size_t length;
@@ -186,23 +186,47 @@ static void iotlb_add(struct pci_dma_space *space, const struct dma_translation 
 	if (!space->pages)
 		return;
 	space->pages[t->iova / PAGE_SIZE % IOTLB_PAGES] = (struct iotlb_page){
-		.tag = t->iova | TAG_VALID,
-		.absolute = t->absolute | (t->writable ? TAG_WRITABLE : 0),
+		.tag = t->iova | TAG_VALID | (t->writable ? TAG_WRITABLE : 0),
+		.host = t->host,
 	};
 	space->pages_used = true;
 }
 
 /*
- * The host address of the page that contains `iova`, or NULL with the reason in
- * `fault`.
+ * Ask the translator; its answer becomes one that says where the block is in the host,
+ * if it is. Returns 0 or a reason.
  */
-static uint8_t *translate_page(struct pci_dma_space *space, uint64_t iova,
-			       enum pci_dma_direction direction, struct fault *fault)
+static int translate_block(struct pci_dma_space *space, uint64_t page,
+			   enum pci_dma_direction direction, struct dma_translation *t)
+{
+	int reason = space->ops->translate(space->opaque, page, direction, t);
+
+	if (reason || t->host || t->remote)
+		return reason;
+	/* The block may stick out of memory and this page not. */
+	while (!range_fits(t->absolute, t->size, space->memory->size)) {
+		if (t->size <= PAGE_SIZE)
+			return space->ops->reason_addressing;
+		t->size /= 2;
+		if (page & t->size) {
+			t->iova += t->size;
+			t->absolute += t->size;
+		}
+	}
+	t->host = space->memory->base + t->absolute;
+	return 0;
+}
+
+/*
+ * The page that contains `iova`: its host address, NULL when it is remote. False, with the
+ * reason in `fault`, when it cannot be used.
+ */
+static bool translate_page(struct pci_dma_space *space, uint64_t iova,
+			   enum pci_dma_direction direction, uint8_t **host, struct fault *fault)
 {
 	uint64_t page = iova & PAGE_MASK;
 	const struct dma_translation *block;
 	struct dma_translation t;
-	uint64_t absolute;
 	bool writable;
 
 	if (unlikely(space->inject_count) && !--space->inject_count) {
@@ -212,43 +236,29 @@ static uint8_t *translate_page(struct pci_dma_space *space, uint64_t iova,
 	if (space->pages) {
 		const struct iotlb_page *entry = &space->pages[page / PAGE_SIZE % IOTLB_PAGES];
 
-		if (likely(entry->tag == (page | TAG_VALID))) {
-			absolute = entry->absolute & PAGE_MASK;
-			writable = entry->absolute & TAG_WRITABLE;
+		if (likely((entry->tag & ~TAG_WRITABLE) == (page | TAG_VALID))) {
+			*host = entry->host;
+			writable = entry->tag & TAG_WRITABLE;
 			goto found;
 		}
 	}
 	block = iotlb_find_block(space, page);
 	if (!block) {
-		fault->reason = space->ops->translate(space->opaque, page, direction, &t);
+		fault->reason = translate_block(space, page, direction, &t);
 		if (fault->reason)
 			goto failed;
-		/* The block may stick out of memory and this page not. */
-		while (!range_fits(t.absolute, t.size, space->memory->size)) {
-			if (t.size <= PAGE_SIZE) {
-				fault->reason = space->ops->reason_addressing;
-				goto failed;
-			}
-			t.size /= 2;
-			if (page & t.size) {
-				t.iova += t.size;
-				t.absolute += t.size;
-			}
-		}
 		iotlb_add(space, &t);
 		block = &t;
 	}
-	absolute = block->absolute + (page - block->iova);
+	*host = block->host ? block->host + (page - block->iova) : NULL;
 	writable = block->writable;
 found:
-	if (direction == PCI_DMA_FROM_DEVICE && !writable) {
-		fault->reason = space->ops->reason_protected;
-		goto failed;
-	}
-	return space->memory->base + absolute;
+	if (likely(direction != PCI_DMA_FROM_DEVICE || writable))
+		return true;
+	fault->reason = space->ops->reason_protected;
 failed:
 	fault->iova = iova;
-	return NULL;
+	return false;
 }
 
 static bool may_transfer(const struct pci_dma_space *space)
@@ -472,7 +482,7 @@ static void report_written(struct pci_dma_space *space, const uint8_t *host, siz
 {
 	const struct dma_memory *memory = space->memory;
 
-	if (memory->written && length)
+	if (memory->written && length && host)
 		memory->written(memory->opaque, host - memory->base, length);
 }
 
@@ -500,84 +510,116 @@ static unsigned translate_pieces(struct pci_dma_space *space, uint64_t iova, siz
 		return 0;
 	while (length) {
 		size_t in_page = MIN(length, PAGE_SIZE - iova % PAGE_SIZE);
-		uint8_t *host = translate_page(space, iova, direction, fault);
+		uint8_t *host;
 
-		if (!host)
+		if (!translate_page(space, iova, direction, &host, fault))
 			return 0;
-		pieces[count++] = (struct piece){ host + iova % PAGE_SIZE, in_page };
+		pieces[count++] = (struct piece){ host ? host + iova % PAGE_SIZE : NULL, in_page };
 		iova += in_page;
 		length -= in_page;
 	}
 	return count;
 }
 
-int pci_dma_read(struct pci_dma_space *space, uint64_t iova, void *buffer, size_t length)
+/* The pieces that are not in host memory. Without the lock. Returns 0 or a reason. */
+static int transfer_remote(struct pci_dma_space *space, uint64_t iova, uint8_t *buffer,
+			   const struct piece *pieces, unsigned count,
+			   enum pci_dma_direction direction, struct fault *fault)
+{
+	unsigned i = 0;
+
+	while (i < count) {
+		size_t length = pieces[i].length;
+		bool local = pieces[i++].host != NULL;
+
+		for (; i < count && local == (pieces[i].host != NULL); i++)
+			length += pieces[i].length;
+		if (!local) {
+			fault->iova = iova;
+			fault->reason = space->ops->transfer(space->opaque, iova, buffer, length,
+							     direction);
+			if (fault->reason)
+				return fault->reason;
+		}
+		iova += length;
+		buffer += length;
+	}
+	return 0;
+}
+
+/* As pci_dma_read() and pci_dma_write(), but `fault` says why it failed. */
+static int copy(struct pci_dma_space *space, uint64_t iova, uint8_t *buffer, size_t length,
+		enum pci_dma_direction direction, struct fault *fault)
 {
 	struct piece pieces[COPY_PAGES_MAX];
-	uint8_t *to = buffer;
-	struct fault fault;
+	bool remote = false;
+	uint8_t *at = buffer;
 	unsigned count;
 
-	if (!length)
-		return 0;
-	if (length > PCI_DMA_COPY_MAX)
-		return -EINVAL;
 	pthread_mutex_lock(&space->lock);
 	if (!may_transfer(space)) {
 		pthread_mutex_unlock(&space->lock);
 		return -EPERM;
 	}
-	count = translate_pieces(space, iova, length, PCI_DMA_TO_DEVICE, pieces, &fault);
+	count = translate_pieces(space, iova, length, direction, pieces, fault);
 	for (unsigned i = 0; i < count; i++) {
-		copy_from_memory(to, pieces[i].host, pieces[i].length);
-		to += pieces[i].length;
+		if (unlikely(!pieces[i].host))
+			remote = true;
+		else if (direction == PCI_DMA_TO_DEVICE)
+			copy_from_memory(at, pieces[i].host, pieces[i].length);
+		else
+			copy_to_memory(pieces[i].host, at, pieces[i].length);
+		at += pieces[i].length;
 	}
-	if (count)
+	if (count && direction == PCI_DMA_TO_DEVICE)
 		space->counters.read += length;
+	else if (count)
+		space->counters.written += length;
 	pthread_mutex_unlock(&space->lock);
-	if (count)
+	if (!count)
+		return -EFAULT;
+	if (unlikely(remote) &&
+	    transfer_remote(space, iova, buffer, pieces, count, direction, fault))
+		return -EFAULT;
+	for (unsigned i = 0; direction == PCI_DMA_FROM_DEVICE && i < count; i++)
+		report_written(space, pieces[i].host, pieces[i].length);
+	return 0;
+}
+
+static int copy_or_fault(struct pci_dma_space *space, uint64_t iova, uint8_t *buffer,
+			 size_t length, enum pci_dma_direction direction)
+{
+	struct fault fault;
+	int error;
+
+	if (!length)
 		return 0;
-	report_fault(space, PCI_DMA_TO_DEVICE, &fault);
-	return -EFAULT;
+	if (length > PCI_DMA_COPY_MAX)
+		return -EINVAL;
+	error = copy(space, iova, buffer, length, direction, &fault);
+	if (error == -EFAULT)
+		report_fault(space, direction, &fault);
+	return error;
+}
+
+int pci_dma_read(struct pci_dma_space *space, uint64_t iova, void *buffer, size_t length)
+{
+	return copy_or_fault(space, iova, buffer, length, PCI_DMA_TO_DEVICE);
 }
 
 int pci_dma_write(struct pci_dma_space *space, uint64_t iova, const void *buffer, size_t length)
 {
-	struct piece pieces[COPY_PAGES_MAX];
-	const uint8_t *from = buffer;
-	struct fault fault;
-	unsigned count;
-
-	if (!length)
-		return 0;
-	if (length > PCI_DMA_COPY_MAX)
-		return -EINVAL;
-	pthread_mutex_lock(&space->lock);
-	if (!may_transfer(space)) {
-		pthread_mutex_unlock(&space->lock);
-		return -EPERM;
-	}
-	count = translate_pieces(space, iova, length, PCI_DMA_FROM_DEVICE, pieces, &fault);
-	for (unsigned i = 0; i < count; i++) {
-		copy_to_memory(pieces[i].host, from, pieces[i].length);
-		from += pieces[i].length;
-	}
-	if (count)
-		space->counters.written += length;
-	pthread_mutex_unlock(&space->lock);
-	for (unsigned i = 0; i < count; i++)
-		report_written(space, pieces[i].host, pieces[i].length);
-	if (count)
-		return 0;
-	report_fault(space, PCI_DMA_FROM_DEVICE, &fault);
-	return -EFAULT;
+	/* In this direction nothing stores to the buffer. */
+	return copy_or_fault(space, iova, (uint8_t *)(uintptr_t)buffer, length,
+			     PCI_DMA_FROM_DEVICE);
 }
 
 /* --- accesses ---------------------------------------------------------------- */
 
 /*
  * Add one range to the list, merging with what is there where host memory goes
- * on. Returns 0, -E2BIG, or -EFAULT with `fault` filled.
+ * on. Returns 0, -E2BIG, -EFAULT with `fault` filled, or -EREMOTE: it is not all in host
+ * memory.
  */
 static int add_range(struct pci_dma_space *space, struct pci_dma_access *access,
 		     const struct pci_dma_range *range, struct iovec *iov, unsigned capacity,
@@ -591,11 +633,13 @@ static int add_range(struct pci_dma_space *space, struct pci_dma_access *access,
 	access->last = MAX(access->last, iova + (length - 1));
 	while (length) {
 		uint64_t in_page = MIN(length, PAGE_SIZE - iova % PAGE_SIZE);
-		uint8_t *host = translate_page(space, iova, access->direction, fault);
 		struct iovec *last = access->iov_count ? &iov[access->iov_count - 1] : NULL;
+		uint8_t *host;
 
-		if (!host)
+		if (!translate_page(space, iova, access->direction, &host, fault))
 			return -EFAULT;
+		if (unlikely(!host))
+			return -EREMOTE;
 		host += iova % PAGE_SIZE;
 		if (last && (uint8_t *)last->iov_base + last->iov_len == host) {
 			last->iov_len += in_page;
@@ -607,6 +651,100 @@ static int add_range(struct pci_dma_space *space, struct pci_dma_access *access,
 		iova += in_page;
 		length -= in_page;
 	}
+	return 0;
+}
+
+/* With the lock held. */
+static void link_access(struct pci_dma_space *space, struct pci_dma_access *access)
+{
+	access->epoch = space->epoch++;
+	access->next = &space->in_flight;
+	access->previous = space->in_flight.previous;
+	access->previous->next = access;
+	access->next->previous = access;
+}
+
+/*
+ * Move the first `length` bytes of an access between its buffer and memory. The first
+ * error ends it, if the device reads; what it has written has to go where it can.
+ */
+static int copy_bounce(struct pci_dma_access *access, uint64_t length, struct fault *fault)
+{
+	uint8_t *at = access->bounce;
+	int error = 0;
+
+	for (unsigned i = 0; i < access->range_count && length; i++) {
+		uint64_t iova = access->ranges[i].iova;
+		uint64_t left = MIN(length, access->ranges[i].length);
+
+		length -= left;
+		while (left) {
+			size_t part = MIN(left, PCI_DMA_COPY_MAX);
+
+			error = copy(access->space, iova, at, part, access->direction, fault);
+			if (error && access->direction == PCI_DMA_TO_DEVICE)
+				return error;
+			at += part;
+			iova += part;
+			left -= part;
+		}
+	}
+	return error;
+}
+
+/*
+ * Begin an access to memory of which some is remote: the device is given a buffer. Part of
+ * what it would write may be protected: that is known only at the end, but each page has
+ * been translated, or will be here.
+ */
+static int begin_bounced(struct pci_dma_space *space, struct pci_dma_access *access,
+			 struct iovec *iov, unsigned capacity, struct fault *fault)
+{
+	uint64_t length = 0;
+	int error = 0;
+
+	access->first = UINT64_MAX;
+	for (unsigned i = 0; i < access->range_count; i++) {
+		const struct pci_dma_range *range = &access->ranges[i];
+
+		if (!range->length)
+			continue;
+		if (!range_ends(space, range->iova, range->length, fault))
+			return -EFAULT;
+		if (range->length > capacity * PAGE_SIZE - length)
+			return -E2BIG;
+		length += range->length;
+		access->first = MIN(access->first, range->iova & PAGE_MASK);
+		access->last = MAX(access->last, range->iova + (range->length - 1));
+	}
+	access->bounce = aligned_alloc(PAGE_SIZE, (length + PAGE_SIZE - 1) & PAGE_MASK);
+	if (!access->bounce)
+		return -E2BIG;
+	if (access->direction == PCI_DMA_TO_DEVICE)
+		error = copy_bounce(access, length, fault);
+	pthread_mutex_lock(&space->lock);
+	for (unsigned i = 0; access->direction == PCI_DMA_FROM_DEVICE && !error &&
+			     i < access->range_count; i++) {
+		const struct pci_dma_range *range = &access->ranges[i];
+		uint8_t *host;
+
+		for (uint64_t done = 0; !error && done < range->length;
+		     done += PAGE_SIZE - (range->iova + done) % PAGE_SIZE)
+			if (!translate_page(space, range->iova + done, access->direction, &host,
+					    fault))
+				error = -EFAULT;
+	}
+	if (!error && !may_transfer(space))
+		error = -EPERM;
+	if (!error)
+		link_access(space, access);
+	pthread_mutex_unlock(&space->lock);
+	if (error) {
+		free(access->bounce);
+		return error;
+	}
+	iov[0] = (struct iovec){ access->bounce, length };
+	access->iov_count = 1;
 	return 0;
 }
 
@@ -641,13 +779,11 @@ int pci_dma_access_begin(struct pci_dma_space *space, struct pci_dma_access *acc
 			space->counters.read += length;
 		else
 			space->counters.written += length;
-		access->epoch = space->epoch++;
-		access->next = &space->in_flight;
-		access->previous = space->in_flight.previous;
-		access->previous->next = access;
-		access->next->previous = access;
+		link_access(space, access);
 	}
 	pthread_mutex_unlock(&space->lock);
+	if (unlikely(error == -EREMOTE))
+		error = begin_bounced(space, access, iov, iov_capacity, &fault);
 	if (error == -EFAULT)
 		report_fault(space, direction, &fault);
 	return error ? error : (int)access->iov_count;
@@ -656,12 +792,16 @@ int pci_dma_access_begin(struct pci_dma_space *space, struct pci_dma_access *acc
 void pci_dma_access_end(struct pci_dma_access *access, uint64_t written)
 {
 	struct pci_dma_space *space = access->space;
+	struct fault ignored;
 
 	/*
 	 * First the report, then the end: whoever waits for the end may rely on
 	 * the memory's owner knowing what was stored.
 	 */
-	if (access->direction == PCI_DMA_FROM_DEVICE) {
+	if (access->direction == PCI_DMA_FROM_DEVICE && access->bounce) {
+		/* What has been taken away meanwhile was not to be stored to any more. */
+		(void)copy_bounce(access, written, &ignored);
+	} else if (access->direction == PCI_DMA_FROM_DEVICE) {
 		for (unsigned i = 0; i < access->iov_count && written; i++) {
 			size_t length = MIN(written, access->iov[i].iov_len);
 
@@ -675,4 +815,5 @@ void pci_dma_access_end(struct pci_dma_access *access, uint64_t written)
 	if (space->waiters)
 		pthread_cond_broadcast(&space->ended);
 	pthread_mutex_unlock(&space->lock);
+	free(access->bounce);
 }

@@ -16,9 +16,15 @@
  * fault callback is told (with no lock of the space held), and the device's
  * call returns a negative errno.
  *
+ * Where a block is, the translator says in one of three ways: by an absolute address in
+ * the space's memory; by a host address, when memory is not in one piece; or not at
+ * all, because it is in no memory of this process, and then its bytes are moved by the
+ * owner's `transfer`. Accesses to such memory go through a buffer, which is filled when
+ * they begin or emptied when they end; a device sees no difference.
+ *
  * Threads: everything here may be called from any thread. Callbacks: `translate` is
- * called with the space's lock held and must not call back into the space; `fault`
- * and `written` are called without it.
+ * called with the space's lock held and must not call back into the space; `fault`,
+ * `written` and `transfer` are called without it.
  */
 #ifndef ZVISOR_DMA_DMA_H
 #define ZVISOR_DMA_DMA_H
@@ -43,7 +49,9 @@ struct dma_memory {
 /*
  * A translator's answer: `size` bytes (a power of two, at least a page, and
  * `iova` and `absolute` are multiples of it) from `iova` on are found at
- * `absolute`. The block need not lie in guest memory; the space checks.
+ * `absolute`. The block need not lie in guest memory; the space checks. With `host`
+ * (aligned to a page, not NULL) they are there, and with `remote` nowhere here; then
+ * `absolute` means nothing.
  */
 struct dma_translation {
 	uint64_t iova;
@@ -51,6 +59,8 @@ struct dma_translation {
 	uint64_t size;
 	bool writable;
 	bool once; /* good for this transfer only: not to be cached */
+	uint8_t *host;
+	bool remote;
 };
 
 struct dma_space_ops {
@@ -66,6 +76,12 @@ struct dma_space_ops {
 	void (*fault)(void *opaque, uint64_t iova, enum pci_dma_direction direction, int reason);
 	int reason_protected;
 	int reason_addressing;
+	/*
+	 * Move bytes between `buffer` and memory that is remote. It may block. Returns 0,
+	 * or a reason as `translate` does. NULL when no translation says "remote".
+	 */
+	int (*transfer)(void *opaque, uint64_t iova, void *buffer, size_t length,
+			enum pci_dma_direction direction);
 };
 
 /* Both pointers are kept and must outlive the space. NULL when out of memory. */

@@ -29,6 +29,11 @@ struct world {
 	struct pci_dma_space *space;
 	uint64_t absolute[PAGES]; /* 0: not mapped */
 	bool read_only[PAGES];
+	bool elsewhere[PAGES]; /* `absolute` is an offset in `other` */
+	bool remote[PAGES];    /* … and nobody says so */
+	uint8_t *other;
+	unsigned transfers;
+	bool transfers_fail;
 	uint64_t block_iova, block_absolute, block_size;
 	unsigned translations;
 	unsigned faults;
@@ -55,6 +60,32 @@ static int translate(void *opaque, uint64_t iova, enum pci_dma_direction directi
 		return REASON_UNMAPPED;
 	*t = (struct dma_translation){ iova & PAGE_MASK, w->absolute[page], PAGE_SIZE,
 				       !w->read_only[page] };
+	if (w->elsewhere[page])
+		t->host = w->other + w->absolute[page];
+	t->remote = w->remote[page];
+	return 0;
+}
+
+/* A peer that has the bytes of remote pages. */
+static int transfer(void *opaque, uint64_t iova, void *buffer, size_t length,
+		    enum pci_dma_direction direction)
+{
+	struct world *w = opaque;
+	uint8_t *bytes = buffer;
+
+	w->transfers++;
+	if (w->transfers_fail)
+		return REASON_ADDRESSING;
+	for (size_t i = 0; i < length; i++) {
+		uint64_t page = (iova + i - IOVA) / PAGE_SIZE;
+		uint8_t *at = w->other + w->absolute[page] + (iova + i) % PAGE_SIZE;
+
+		assert_true(page < PAGES && w->remote[page]);
+		if (direction == PCI_DMA_TO_DEVICE)
+			bytes[i] = *at;
+		else
+			*at = bytes[i];
+	}
 	return 0;
 }
 
@@ -82,6 +113,7 @@ static const struct dma_space_ops ops = {
 	.fault = fault,
 	.reason_protected = REASON_PROTECTED,
 	.reason_addressing = REASON_ADDRESSING,
+	.transfer = transfer,
 };
 
 static int setup(void **state)
@@ -90,6 +122,8 @@ static int setup(void **state)
 
 	w->memory = (struct dma_memory){ aligned_alloc(4096, MEMORY), MEMORY, written, w };
 	memset(w->memory.base, 0, MEMORY);
+	w->other = aligned_alloc(4096, MEMORY);
+	memset(w->other, 0, MEMORY);
 	w->space = dma_space_new(&w->memory, &ops, w);
 	assert_non_null(w->space);
 	dma_space_open(w->space);
@@ -108,6 +142,7 @@ static int teardown(void **state)
 
 	dma_space_free(w->space);
 	free(w->memory.base);
+	free(w->other);
 	free(w);
 	return 0;
 }
@@ -472,6 +507,97 @@ static void invalidation_waits_for_dma_in_flight(void **state)
 	pci_dma_access_end(&second, 0);
 }
 
+/* Pages 10 to 13: memory, elsewhere, remote, remote. */
+static void mix_pages(struct world *w)
+{
+	for (unsigned i = 10; i < 14; i++)
+		w->absolute[i] = 0x40000 + i * PAGE_SIZE;
+	w->elsewhere[11] = true;
+	w->remote[12] = w->remote[13] = true;
+}
+
+static void copies_reach_memory_wherever_it_is(void **state)
+{
+	struct world *w = *state;
+	uint8_t buffer[3 * PAGE_SIZE + 100], back[sizeof(buffer)];
+	const uint64_t iova = IOVA + 10 * PAGE_SIZE + 100;
+
+	mix_pages(w);
+	for (size_t i = 0; i < sizeof(buffer); i++)
+		buffer[i] = i * 7 + i / 256;
+	assert_int_equal(pci_dma_write(w->space, iova, buffer, sizeof(buffer)), 0);
+	assert_memory_equal(w->memory.base + w->absolute[10] + 100, buffer, PAGE_SIZE - 100);
+	assert_memory_equal(w->other + w->absolute[11], buffer + PAGE_SIZE - 100,
+			    sizeof(buffer) - PAGE_SIZE + 100);
+	assert_int_equal(w->transfers, 1); /* both remote pages at once */
+	assert_int_equal(pci_dma_read(w->space, iova, back, sizeof(back)), 0);
+	assert_memory_equal(back, buffer, sizeof(buffer));
+	w->transfers_fail = true;
+	assert_int_equal(pci_dma_read(w->space, iova, back, sizeof(back)), -EFAULT);
+	assert_int_equal(w->fault_reason, REASON_ADDRESSING);
+	assert_int_equal(w->fault_iova, IOVA + 12 * PAGE_SIZE);
+}
+
+static void access_to_remote_memory_goes_through_a_buffer(void **state)
+{
+	struct world *w = *state;
+	const struct pci_dma_range ranges[] = { { IOVA + 10 * PAGE_SIZE + 8, 2 * PAGE_SIZE },
+						{ IOVA + 13 * PAGE_SIZE, 16 } };
+	const size_t length = 2 * PAGE_SIZE + 16;
+	struct pci_dma_access access;
+	struct iovec iov[4];
+
+	mix_pages(w);
+	memset(w->memory.base + w->absolute[10], 1, PAGE_SIZE);
+	memset(w->other + w->absolute[11], 2, PAGE_SIZE);
+	memset(w->other + w->absolute[12], 3, PAGE_SIZE);
+	memset(w->other + w->absolute[13], 4, PAGE_SIZE);
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, ranges, 2, iov,
+					      4), 1);
+	assert_int_equal(iov[0].iov_len, length);
+	assert_int_equal(((uint8_t *)iov[0].iov_base)[PAGE_SIZE - 9], 1);
+	assert_int_equal(((uint8_t *)iov[0].iov_base)[PAGE_SIZE - 8], 2);
+	assert_int_equal(((uint8_t *)iov[0].iov_base)[2 * PAGE_SIZE - 1], 3);
+	assert_int_equal(((uint8_t *)iov[0].iov_base)[length - 1], 4);
+	pci_dma_access_end(&access, 0);
+
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_FROM_DEVICE, ranges, 2,
+					      iov, 4), 1);
+	memset(iov[0].iov_base, 9, length);
+	assert_int_equal(dma_space_invalidate(w->space, IOVA + 12 * PAGE_SIZE, 1, 0), -EAGAIN);
+	pci_dma_access_end(&access, length - 1);
+	assert_int_equal(dma_space_invalidate(w->space, IOVA + 12 * PAGE_SIZE, 1, 0), 0);
+	assert_int_equal(w->memory.base[w->absolute[10] + 7], 1);
+	assert_int_equal(w->memory.base[w->absolute[10] + 8], 9);
+	assert_int_equal(w->other[w->absolute[11] + 4095], 9);
+	assert_int_equal(w->other[w->absolute[12] + 7], 9);
+	assert_int_equal(w->other[w->absolute[12] + 8], 3);
+	assert_int_equal(w->other[w->absolute[13] + 14], 9);
+	assert_int_equal(w->other[w->absolute[13] + 15], 4); /* was not written */
+}
+
+static void access_to_remote_memory_fails_before_it_begins(void **state)
+{
+	struct world *w = *state;
+	struct pci_dma_range range = { IOVA + 12 * PAGE_SIZE, 2 * PAGE_SIZE };
+	struct pci_dma_access access;
+	struct iovec iov[2];
+
+	mix_pages(w);
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, iov,
+					      1), -E2BIG);
+	w->read_only[13] = true;
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_FROM_DEVICE, &range, 1,
+					      iov, 2), -EFAULT);
+	assert_int_equal(w->fault_reason, REASON_PROTECTED);
+	assert_int_equal(w->transfers, 0);
+	w->transfers_fail = true;
+	assert_int_equal(pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, iov,
+					      2), -EFAULT);
+	assert_int_equal(w->faults, 2);
+	assert_int_equal(dma_space_drain(w->space, 0), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -496,6 +622,9 @@ int main(void)
 		TEST(pages_that_share_a_place_in_the_cache_are_told_apart),
 		TEST(invalidation_minds_only_the_pages_in_use),
 		TEST(invalidation_waits_for_dma_in_flight),
+		TEST(copies_reach_memory_wherever_it_is),
+		TEST(access_to_remote_memory_goes_through_a_buffer),
+		TEST(access_to_remote_memory_fails_before_it_begins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
