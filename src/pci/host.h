@@ -12,10 +12,15 @@
  * Takes the messages of MSI and MSI-X: a store of `data` at `address` of the
  * function's bus. Called from any thread. `error` takes errors of the function,
  * and may be NULL; then there are none.
+ *
+ * With `notify`, somebody else keeps the guest's vectors and masks: it is told of each
+ * vector that is raised while the function is bus master, whatever the table here says,
+ * and `deliver` is not called.
  */
 struct pci_msi_ops {
 	void (*deliver)(void *opaque, uint64_t address, uint32_t data);
 	void (*error)(void *opaque, enum pci_error error);
+	void (*notify)(void *opaque, bool msix, unsigned vector);
 };
 
 /* Returns 0 or -EBUSY. `dma` stays the caller's, and must outlive the attachment. */

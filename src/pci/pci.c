@@ -377,6 +377,16 @@ static void deliver(struct pci_function *f, const struct message *message)
 		f->msi_ops->deliver(f->msi_opaque, message->address, message->data);
 }
 
+/* Somebody else keeps the vectors, and has been told, if it may be. */
+static bool told_of_vector(struct pci_function *f, bool msix, unsigned vector)
+{
+	if (likely(!f->msi_ops || !f->msi_ops->notify))
+		return false;
+	if (f->bus_master)
+		f->msi_ops->notify(f->msi_opaque, msix, vector);
+	return true;
+}
+
 static uint8_t *msix_entry(struct pci_function *f, unsigned vector)
 {
 	return f->msix.table + vector * MSIX_ENTRY_SIZE;
@@ -430,7 +440,7 @@ void pci_function_msix_notify(struct pci_function *f, unsigned vector)
 	struct message message;
 	bool due = false;
 
-	if (vector >= f->msix.vectors || !f->msix_enabled)
+	if (vector >= f->msix.vectors || told_of_vector(f, true, vector) || !f->msix_enabled)
 		return;
 	pthread_mutex_lock(&f->lock);
 	if (f->msix_enabled && f->bus_master) {
@@ -490,7 +500,7 @@ void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 	struct message message;
 	bool due = false;
 
-	if (vector >= f->msi.vectors || !f->msi_enabled)
+	if (vector >= f->msi.vectors || told_of_vector(f, false, vector) || !f->msi_enabled)
 		return;
 	pthread_mutex_lock(&f->lock);
 	if (f->msi_enabled && f->bus_master) {

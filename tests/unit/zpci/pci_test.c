@@ -327,6 +327,31 @@ static void block_without_a_block_callback_is_ascending_writes(void **state)
 	pci_function_free(f);
 }
 
+static void record_vector(void *opaque, bool msix, unsigned vector)
+{
+	deliver(opaque, msix, vector);
+}
+
+static void host_that_keeps_the_vectors_is_told_of_each(void **state)
+{
+	static const struct pci_msi_ops keeper = { .deliver = deliver, .notify = record_vector };
+	struct world *w = *state;
+
+	pci_function_detach(w->f);
+	assert_int_equal(pci_function_attach(w->f, w->dma, &keeper, &w->messages), 0);
+	pci_function_msix_notify(w->f, 1); /* no bus master */
+	assert_int_equal(w->messages.count, 0);
+	pci_function_config_write(w->f, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	pci_function_msix_notify(w->f, 1); /* masked here, and not enabled */
+	pci_function_msix_notify(w->f, PCI_MSIX_VECTORS_MAX);
+	pci_function_msi_notify(w->f, 3);
+	assert_int_equal(w->messages.count, 2);
+	assert_int_equal(w->messages.address[0], 1);
+	assert_int_equal(w->messages.data[0], 1);
+	assert_int_equal(w->messages.address[1], 0);
+	assert_int_equal(w->messages.data[1], 3);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -344,6 +369,7 @@ int main(void)
 		TEST(function_level_reset_forgets_everything),
 		TEST(function_attaches_once_and_detaches),
 		TEST(block_without_a_block_callback_is_ascending_writes),
+		TEST(host_that_keeps_the_vectors_is_told_of_each),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
