@@ -26,6 +26,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct irq_sources;
 struct pci_function;
 struct device_config;
 
@@ -71,7 +72,8 @@ struct device_value {
 /*
  * What was asked for. Values are in the order of the type's properties, and of
  * those that all have. The owner may set uid and fid (and has_…) when the person did not, before
- * device_create(); a device derives the identity that the guest sees from fid.
+ * device_create(); a device derives the identity that the guest sees from fid. A device whose
+ * interrupts come as eventfds has them served by irq_sources, which outlives it.
  */
 struct device_config {
 	const struct device_type *type;
@@ -79,6 +81,7 @@ struct device_config {
 	bool has_uid, has_fid, has_relaxed_translation;
 	bool relaxed_translation; /* if it was not given, as the machine version has it */
 	uint32_t uid, fid;
+	struct irq_sources *irq_sources; /* NULL: there are none for devices here */
 	struct device_value values[DEVICE_PROPERTIES_MAX];
 	struct device_value common[DEVICE_COMMON_MAX];
 };

@@ -172,6 +172,7 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 	else
 		snprintf(device->path, sizeof(device->path), PATH_UNNAMED, devices->made);
 	snprintf(name, sizeof(name), "%s%u", config->type->name, devices->made);
+	config->irq_sources = machine->irq_sources;
 	rc = check_address(devices, config, error, error_size);
 	if (!rc)
 		rc = device_create(config, name, &device->function, error, error_size);

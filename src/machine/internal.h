@@ -25,6 +25,7 @@
 #include "machine/sclp.h"
 #include "machine/version.h"
 
+struct irq_sources;
 struct machine_devices;
 struct zpci;
 
@@ -63,6 +64,7 @@ struct machine {
 	struct console *console;
 	struct zpci *zpci;
 	struct machine_devices *devices;
+	struct irq_sources *irq_sources; /* the devices' */
 	struct ipl_entry entry;
 	int wake;    /* eventfd: the main thread shall look */
 	int signals; /* signalfd */

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/byteorder.h"
+#include "base/irq_sources.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "machine/devices.h"
@@ -676,6 +677,9 @@ static int create_parts(struct machine *machine)
 	machine->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (machine->wake < 0)
 		return -errno;
+	machine->irq_sources = irq_sources_create();
+	if (!machine->irq_sources)
+		return -errno;
 	rc = take_signals(machine);
 	if (rc)
 		return rc;
@@ -748,6 +752,7 @@ void machine_destroy(struct machine *machine)
 	/* Devices first: they use memory and interruptions. */
 	machine_pci_destroy(machine);
 	machine_devices_destroy(machine);
+	irq_sources_destroy(machine->irq_sources);
 	console_destroy(machine->console);
 	if (machine->cpus)
 		cpu_complex_destroy(machine->cpus);
