@@ -107,6 +107,11 @@ struct pci_function_info {
 	uint32_t class_code; /* 24 bits: class, subclass, interface */
 	uint8_t revision;
 	enum pci_measurement measurement;
+	/*
+	 * bar_read and bar_write get each access as the guest made it: 1 to 8 bytes
+	 * at any offset, except where it touches what is kept here.
+	 */
+	bool unsplit;
 };
 
 /*
@@ -146,6 +151,17 @@ struct pci_device_ops {
 	 * is not to be waited for. NULL: a reset never waits.
 	 */
 	bool (*quiesce)(void *device);
+	/*
+	 * For a device with a configuration space of its own, of which the one here is
+	 * an image (see pci_function_place_config()). What a guest is to read, where
+	 * here it reads `value`; and: it has written, and here all is as it should be
+	 * after that. `size` is 1, 2 or 4, `offset` a multiple of it. A read must not
+	 * call back into the function, a write may, also to reset it.
+	 */
+	uint32_t (*config_read)(void *device, unsigned offset, unsigned size, uint32_t value);
+	void (*config_write)(void *device, unsigned offset, unsigned size, uint32_t value);
+	/* The guest has changed the entry of a vector in the MSI-X table. */
+	void (*msix_changed)(void *device, unsigned vector);
 };
 
 /*
@@ -202,6 +218,21 @@ int pci_function_add_power_management(struct pci_function *f);
 int pci_function_add_msi(struct pci_function *f, unsigned vectors);
 int pci_function_add_msix(struct pci_function *f, unsigned vectors, unsigned table_bar,
 			  uint32_t table_offset, unsigned pba_bar, uint32_t pba_offset);
+
+/*
+ * The same where the layout is not ours, because the function exists elsewhere: bytes
+ * of config space at their offset, and bits of them that a guest can change (NULL:
+ * none); the capabilities of MSI and MSI-X, whose headers and links are among these
+ * bytes, at theirs. MSI comes with and without 64-bit addresses and masks, and its
+ * `vectors` as above. -EINVAL, or -ENOMEM.
+ */
+int pci_function_place_config(struct pci_function *f, unsigned offset, const void *bytes,
+			      const void *writable, unsigned length);
+int pci_function_place_msi(struct pci_function *f, unsigned offset, unsigned vectors,
+			   bool is_64bit, bool masks);
+int pci_function_place_msix(struct pci_function *f, unsigned offset, unsigned vectors,
+			    unsigned table_bar, uint32_t table_offset, unsigned pba_bar,
+			    uint32_t pba_offset);
 
 /* --- for the device ------------------------------------------------------- */
 
@@ -277,6 +308,9 @@ int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t 
 /* How many vectors the MSI-X (MSI) capability has, 0: none. */
 unsigned pci_function_msix_vectors(const struct pci_function *f);
 unsigned pci_function_msi_vectors(const struct pci_function *f);
+
+/* How many of MSI the guest has enabled, 0: none. */
+unsigned pci_function_msi_enabled_vectors(struct pci_function *f);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

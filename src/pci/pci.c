@@ -43,17 +43,18 @@
 #define MSIX_ENTRY_CONTROL 12
 #define MSIX_ENTRY_MASKED 0x1
 
-/* MSI capability with 64-bit address and masks. */
+/*
+ * MSI capability. With a 64-bit address the data are at 12 instead of 8; masks and
+ * pending bits follow, if there are any.
+ */
 #define MSI_CONTROL 2
 #define MSI_CONTROL_ENABLE 0x0001
 #define MSI_CONTROL_MULTIPLE_SHIFT 4
 #define MSI_CONTROL_64BIT 0x0080
 #define MSI_CONTROL_MASKING 0x0100
 #define MSI_ADDRESS 4
-#define MSI_DATA 12
-#define MSI_MASK 16
-#define MSI_PENDING 20
-#define MSI_LENGTH 24
+#define MSI_ADDRESS_HIGH 8
+#define MSI_LENGTH_MAX 24
 
 /* PCI Express capability. */
 #define EXPRESS_DEVICE_CONTROL 8
@@ -77,6 +78,9 @@ struct msix {
 struct msi {
 	unsigned vectors;
 	unsigned offset;
+	bool is_64bit, masks;
+	/* Offsets in config space. */
+	unsigned data, mask, pending, end;
 };
 
 struct pci_function {
@@ -84,6 +88,7 @@ struct pci_function {
 	struct pci_device_ops ops;
 	void *device;
 	enum pci_measurement measurement;
+	bool unsplit;
 
 	pthread_mutex_t lock;       /* config, msix, msi */
 	pthread_mutex_t reset_lock; /* one reset at a time */
@@ -153,6 +158,7 @@ struct pci_function *pci_function_new_sized(const struct pci_function_info *give
 	}
 	f->device = device;
 	f->measurement = info->measurement;
+	f->unsplit = info->unsplit;
 	f->next_capability = CAPABILITIES_START;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_mutex_init(&f->reset_lock, NULL);
@@ -297,25 +303,82 @@ int pci_function_add_power_management(struct pci_function *f)
 	return pci_function_add_capability(f, PCI_CAPABILITY_PM, body, writable, sizeof(body));
 }
 
+/* The body of an MSI capability, behind its header; returns its length, or -EINVAL. */
+static int msi_body(struct msi *msi, uint8_t *body, uint8_t *writable)
+{
+	unsigned log = 0, data = msi->is_64bit ? 12 : 8;
+
+	while (1u << log < msi->vectors)
+		log++;
+	if (!msi->vectors || msi->vectors > 32 || 1u << log != msi->vectors)
+		return -EINVAL;
+	memset(body, 0, MSI_LENGTH_MAX - 2);
+	memset(writable, 0, MSI_LENGTH_MAX - 2);
+	store_le16(body, (msi->is_64bit ? MSI_CONTROL_64BIT : 0) |
+			 (msi->masks ? MSI_CONTROL_MASKING : 0) | log << 1);
+	store_le16(writable, MSI_CONTROL_ENABLE | 7 << MSI_CONTROL_MULTIPLE_SHIFT);
+	store_le32(writable + MSI_ADDRESS - 2, ~3u);
+	if (msi->is_64bit)
+		store_le32(writable + MSI_ADDRESS_HIGH - 2, ~0u);
+	store_le16(writable + data - 2, 0xffff);
+	if (msi->masks)
+		store_le32(writable + data + 4 - 2,
+			   msi->vectors == 32 ? ~0u : (1u << msi->vectors) - 1);
+	return (int)(data + (msi->masks ? 12 : 2)) - 2;
+}
+
+static void set_msi(struct pci_function *f, struct msi *msi, unsigned offset, unsigned length)
+{
+	msi->offset = offset;
+	msi->data = offset + (msi->is_64bit ? 12 : 8);
+	msi->mask = msi->data + 4;
+	msi->pending = msi->data + 8;
+	msi->end = offset + 2 + length;
+	f->msi = *msi;
+}
+
 int pci_function_add_msi(struct pci_function *f, unsigned vectors)
 {
-	uint8_t body[MSI_LENGTH - 2] = { 0 }, writable[MSI_LENGTH - 2] = { 0 };
-	unsigned log = 0;
-	int offset;
+	struct msi msi = { .vectors = vectors, .is_64bit = true, .masks = true };
+	uint8_t body[MSI_LENGTH_MAX - 2], writable[MSI_LENGTH_MAX - 2];
+	int length = msi_body(&msi, body, writable), offset;
 
-	while (1u << log < vectors)
-		log++;
-	if (!vectors || vectors > 32 || 1u << log != vectors || f->msi.vectors)
+	if (length < 0 || f->msi.vectors)
 		return -EINVAL;
-	store_le16(body, MSI_CONTROL_64BIT | MSI_CONTROL_MASKING | log << 1);
-	store_le16(writable, MSI_CONTROL_ENABLE | 7 << MSI_CONTROL_MULTIPLE_SHIFT);
-	store_le64(writable + MSI_ADDRESS - 2, ~3ull);
-	store_le16(writable + MSI_DATA - 2, 0xffff);
-	store_le32(writable + MSI_MASK - 2, vectors == 32 ? ~0u : (1u << vectors) - 1);
-	offset = pci_function_add_capability(f, PCI_CAPABILITY_MSI, body, writable, sizeof(body));
+	offset = pci_function_add_capability(f, PCI_CAPABILITY_MSI, body, writable, length);
 	if (offset > 0)
-		f->msi = (struct msi){ vectors, offset };
+		set_msi(f, &msi, offset, length);
 	return offset;
+}
+
+int pci_function_place_config(struct pci_function *f, unsigned offset, const void *bytes,
+			      const void *writable, unsigned length)
+{
+	if (!range_fits(offset, length, PCI_CONFIG_SIZE))
+		return -EINVAL;
+	describe(f, offset, bytes, writable, length);
+	return 0;
+}
+
+/* Behind the two bytes of a header. */
+static bool capability_fits(unsigned offset, unsigned length)
+{
+	return offset >= CAPABILITIES_START && offset % 4 == 0 &&
+	       range_fits(offset + 2, length, CAPABILITIES_END);
+}
+
+int pci_function_place_msi(struct pci_function *f, unsigned offset, unsigned vectors,
+			   bool is_64bit, bool masks)
+{
+	struct msi msi = { .vectors = vectors, .is_64bit = is_64bit, .masks = masks };
+	uint8_t body[MSI_LENGTH_MAX - 2], writable[MSI_LENGTH_MAX - 2];
+	int length = msi_body(&msi, body, writable);
+
+	if (length < 0 || f->msi.vectors || !capability_fits(offset, length))
+		return -EINVAL;
+	describe(f, offset + 2, body, writable, length);
+	set_msi(f, &msi, offset, length);
+	return 0;
 }
 
 static void msix_reset(struct msix *msix)
@@ -326,47 +389,86 @@ static void msix_reset(struct msix *msix)
 	memset(msix->pending, 0, (msix->vectors + 63) / 64 * 8);
 }
 
+#define MSIX_BODY 10
+
+/* Check and prepare; 0, -EINVAL, or -ENOMEM. */
+static int msix_new(const struct pci_function *f, struct msix *msix, uint8_t *body,
+		    uint8_t *writable)
+{
+	uint64_t table_size = (uint64_t)msix->vectors * MSIX_ENTRY_SIZE;
+	uint64_t pba_size = (msix->vectors + 63ull) / 64 * 8;
+
+	if (!msix->vectors || msix->vectors > PCI_MSIX_VECTORS_MAX || f->msix.vectors ||
+	    msix->table_offset % 8 || msix->pba_offset % 8 || msix->table_bar >= PCI_BAR_COUNT ||
+	    msix->pba_bar >= PCI_BAR_COUNT ||
+	    !range_fits(msix->table_offset, table_size, f->bars[msix->table_bar].size) ||
+	    !range_fits(msix->pba_offset, pba_size, f->bars[msix->pba_bar].size))
+		return -EINVAL;
+	if (msix->table_bar == msix->pba_bar && msix->table_offset < msix->pba_offset + pba_size &&
+	    msix->pba_offset < msix->table_offset + table_size)
+		return -EINVAL;
+	msix->table = malloc(table_size);
+	msix->pending = malloc(pba_size);
+	if (!msix->table || !msix->pending) {
+		free(msix->pending);
+		free(msix->table);
+		return -ENOMEM;
+	}
+	msix_reset(msix);
+	memset(body, 0, MSIX_BODY);
+	memset(writable, 0, MSIX_BODY);
+	store_le16(body, msix->vectors - 1);
+	store_le16(writable, MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK_ALL);
+	store_le32(body + MSIX_TABLE - 2, (uint32_t)msix->table_offset | msix->table_bar);
+	store_le32(body + MSIX_PBA - 2, (uint32_t)msix->pba_offset | msix->pba_bar);
+	return 0;
+}
+
 int pci_function_add_msix(struct pci_function *f, unsigned vectors, unsigned table_bar,
 			  uint32_t table_offset, unsigned pba_bar, uint32_t pba_offset)
 {
-	uint64_t table_size = (uint64_t)vectors * MSIX_ENTRY_SIZE;
-	uint64_t pba_size = (vectors + 63ull) / 64 * 8;
-	uint8_t body[10] = { 0 }, writable[10] = { 0 };
+	uint8_t body[MSIX_BODY], writable[MSIX_BODY];
 	struct msix msix = {
 		.vectors = vectors,
 		.table_bar = table_bar, .table_offset = table_offset,
 		.pba_bar = pba_bar, .pba_offset = pba_offset,
 	};
-	int offset;
+	int rc = msix_new(f, &msix, body, writable), offset;
 
-	if (!vectors || vectors > PCI_MSIX_VECTORS_MAX || f->msix.vectors || table_offset % 8 ||
-	    pba_offset % 8 || table_bar >= PCI_BAR_COUNT || pba_bar >= PCI_BAR_COUNT ||
-	    !range_fits(table_offset, table_size, f->bars[table_bar].size) ||
-	    !range_fits(pba_offset, pba_size, f->bars[pba_bar].size))
-		return -EINVAL;
-	if (table_bar == pba_bar && table_offset < pba_offset + pba_size &&
-	    pba_offset < table_offset + table_size)
-		return -EINVAL;
-	msix.table = malloc(table_size);
-	msix.pending = malloc(pba_size);
-	if (!msix.table || !msix.pending)
-		goto err_free;
-	store_le16(body, vectors - 1);
-	store_le16(writable, MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK_ALL);
-	store_le32(body + MSIX_TABLE - 2, table_offset | table_bar);
-	store_le32(body + MSIX_PBA - 2, pba_offset | pba_bar);
+	if (rc)
+		return rc == -ENOMEM ? -ENOSPC : rc;
 	offset = pci_function_add_capability(f, PCI_CAPABILITY_MSIX, body, writable, sizeof(body));
-	if (offset < 0)
-		goto err_free;
+	if (offset < 0) {
+		free(msix.pending);
+		free(msix.table);
+		return -ENOSPC;
+	}
 	msix.offset = offset;
-	msix_reset(&msix);
 	f->msix = msix;
 	return offset;
+}
 
-err_free:
-	free(msix.pending);
-	free(msix.table);
-	return -ENOSPC;
+int pci_function_place_msix(struct pci_function *f, unsigned offset, unsigned vectors,
+			    unsigned table_bar, uint32_t table_offset, unsigned pba_bar,
+			    uint32_t pba_offset)
+{
+	uint8_t body[MSIX_BODY], writable[MSIX_BODY];
+	struct msix msix = {
+		.vectors = vectors,
+		.offset = offset,
+		.table_bar = table_bar, .table_offset = table_offset,
+		.pba_bar = pba_bar, .pba_offset = pba_offset,
+	};
+	int rc;
+
+	if (!capability_fits(offset, MSIX_BODY))
+		return -EINVAL;
+	rc = msix_new(f, &msix, body, writable);
+	if (rc)
+		return rc;
+	describe(f, offset + 2, body, writable, sizeof(body));
+	f->msix = msix;
+	return 0;
 }
 
 /* --- interrupts -------------------------------------------------------------- */
@@ -455,6 +557,15 @@ void pci_function_msix_notify(struct pci_function *f, unsigned vector)
 		deliver(f, &message);
 }
 
+/* How many vectors of MSI are in use. With the lock held. */
+static unsigned msi_vectors_enabled(struct pci_function *f)
+{
+	unsigned log = load_le16(f->config + f->msi.offset + MSI_CONTROL) >>
+			       MSI_CONTROL_MULTIPLE_SHIFT & 7;
+
+	return MIN(1u << log, f->msi.vectors);
+}
+
 /*
  * Message of an MSI vector: the low bits of the data name it, as many bits as
  * the guest has enabled vectors; more are folded onto the last one.
@@ -462,30 +573,34 @@ void pci_function_msix_notify(struct pci_function *f, unsigned vector)
 static struct message msi_message(struct pci_function *f, unsigned vector)
 {
 	const uint8_t *cap = f->config + f->msi.offset;
-	unsigned log = load_le16(cap + MSI_CONTROL) >> MSI_CONTROL_MULTIPLE_SHIFT & 7;
-	unsigned enabled = MIN(1u << log, f->msi.vectors);
-	uint32_t data = load_le16(cap + MSI_DATA);
+	unsigned enabled = msi_vectors_enabled(f);
+	uint32_t data = load_le16(f->config + f->msi.data);
 
 	return (struct message){
-		load_le64(cap + MSI_ADDRESS),
+		f->msi.is_64bit ? load_le64(cap + MSI_ADDRESS) : load_le32(cap + MSI_ADDRESS),
 		(data & ~(enabled - 1)) | MIN(vector, enabled - 1),
 	};
 }
 
+/* With the lock held. */
+static bool msi_blocked(struct pci_function *f, unsigned vector)
+{
+	return f->msi.masks && load_le32(f->config + f->msi.mask) >> vector & 1;
+}
+
 static void msi_deliver_pending(struct pci_function *f)
 {
-	for (unsigned vector = 0; vector < f->msi.vectors; vector++) {
-		uint8_t *cap = f->config + f->msi.offset;
+	for (unsigned vector = 0; vector < f->msi.vectors && f->msi.masks; vector++) {
 		struct message message;
 		uint32_t pending;
 		bool due;
 
 		pthread_mutex_lock(&f->lock);
-		pending = load_le32(cap + MSI_PENDING);
+		pending = load_le32(f->config + f->msi.pending);
 		due = pending >> vector & 1 && f->msi_enabled && f->bus_master &&
-		      !(load_le32(cap + MSI_MASK) >> vector & 1);
+		      !msi_blocked(f, vector);
 		if (due) {
-			set_config_word(f, f->msi.offset + MSI_PENDING, pending & ~(1u << vector));
+			set_config_word(f, f->msi.pending, pending & ~(1u << vector));
 			message = msi_message(f, vector);
 		}
 		pthread_mutex_unlock(&f->lock);
@@ -496,7 +611,6 @@ static void msi_deliver_pending(struct pci_function *f)
 
 void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 {
-	uint8_t *cap = f->config + f->msi.offset;
 	struct message message;
 	bool due = false;
 
@@ -504,12 +618,12 @@ void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 		return;
 	pthread_mutex_lock(&f->lock);
 	if (f->msi_enabled && f->bus_master) {
-		due = !(load_le32(cap + MSI_MASK) >> vector & 1);
+		due = !msi_blocked(f, vector);
 		if (due)
 			message = msi_message(f, vector);
 		else
-			set_config_word(f, f->msi.offset + MSI_PENDING,
-					load_le32(cap + MSI_PENDING) | 1u << vector);
+			set_config_word(f, f->msi.pending,
+					load_le32(f->config + f->msi.pending) | 1u << vector);
 	}
 	pthread_mutex_unlock(&f->lock);
 	if (due)
@@ -552,6 +666,17 @@ unsigned pci_function_msix_vectors(const struct pci_function *f)
 unsigned pci_function_msi_vectors(const struct pci_function *f)
 {
 	return f->msi.vectors;
+}
+
+unsigned pci_function_msi_enabled_vectors(struct pci_function *f)
+{
+	unsigned vectors = 0;
+
+	pthread_mutex_lock(&f->lock);
+	if (f->msi_enabled)
+		vectors = msi_vectors_enabled(f);
+	pthread_mutex_unlock(&f->lock);
+	return vectors;
 }
 
 enum pci_measurement pci_function_measurement(const struct pci_function *f)
@@ -658,7 +783,9 @@ uint32_t pci_function_config_read(struct pci_function *f, unsigned offset, unsig
 	if (!range_fits(offset, size, PCI_CONFIG_SIZE) || size > 4)
 		return ~0u >> (size >= 4 ? 0 : 32 - 8 * size);
 	value = config_word(f, offset & ~3u) >> 8 * (offset & 3);
-	return size == 4 ? value : value & ((1u << 8 * size) - 1);
+	if (size < 4)
+		value &= (1u << 8 * size) - 1;
+	return f->ops.config_read ? f->ops.config_read(f->device, offset, size, value) : value;
 }
 
 static bool touches(unsigned offset, unsigned size, unsigned reg, unsigned reg_size)
@@ -692,7 +819,7 @@ void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned
 	}
 	command = touches(offset, size, PCI_COMMAND, 2);
 	msix = f->msix.vectors && touches(offset, size, f->msix.offset + MSIX_CONTROL, 2);
-	msi = f->msi.vectors && touches(offset, size, f->msi.offset, MSI_LENGTH);
+	msi = f->msi.vectors && touches(offset, size, f->msi.offset, f->msi.end - f->msi.offset);
 	pthread_mutex_lock(&f->lock);
 	write_config(f, offset, size, value);
 	if (command || msix || msi)
@@ -703,6 +830,8 @@ void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned
 		msix_deliver_pending(f, 0, f->msix.vectors - 1);
 	if (f->msi_enabled && (command || msi))
 		msi_deliver_pending(f);
+	if (f->ops.config_write)
+		f->ops.config_write(f->device, offset, size, value);
 }
 
 /* --- BARs ------------------------------------------------------------------------ */
@@ -759,6 +888,8 @@ static void msix_table_write(struct pci_function *f, uint64_t offset, unsigned s
 	}
 	pthread_mutex_unlock(&f->lock);
 	msix_deliver_pending(f, vector, vector);
+	if (f->ops.msix_changed)
+		f->ops.msix_changed(f->device, vector);
 }
 
 /* Pieces: 1, 2, 4 or 8 bytes at a multiple of their size. */
@@ -806,6 +937,27 @@ static bool in_bar(const struct pci_function *f, unsigned bar, uint64_t offset, 
 	return bar < PCI_BAR_COUNT && range_fits(offset, size, f->bars[bar].size);
 }
 
+static bool touches_msix(const struct pci_function *f, unsigned bar, uint64_t offset,
+			 unsigned length)
+{
+	const struct msix *msix = &f->msix;
+
+	if (!msix->vectors)
+		return false;
+	return (bar == msix->table_bar &&
+		offset < msix->table_offset + msix->vectors * MSIX_ENTRY_SIZE &&
+		msix->table_offset < offset + length) ||
+	       (bar == msix->pba_bar && offset < msix->pba_offset + (msix->vectors + 63) / 64 * 8 &&
+		msix->pba_offset < offset + length);
+}
+
+/* What is not one piece goes to the device in one nevertheless. */
+static bool takes_unsplit(const struct pci_function *f, unsigned bar, uint64_t offset,
+			  unsigned size)
+{
+	return f->unsplit && !touches_msix(f, bar, offset, size);
+}
+
 int pci_function_bar_read(struct pci_function *f, unsigned bar, uint64_t offset, unsigned size,
 			  uint64_t *value)
 {
@@ -815,6 +967,10 @@ int pci_function_bar_read(struct pci_function *f, unsigned bar, uint64_t offset,
 		return -ERANGE;
 	if (likely(is_piece(offset, size))) {
 		*value = low_bytes(read_piece(f, bar, offset, size), size);
+		return 0;
+	}
+	if (takes_unsplit(f, bar, offset, size)) {
+		*value = low_bytes(f->ops.bar_read(f->device, bar, offset, size), size);
 		return 0;
 	}
 	*value = 0;
@@ -838,6 +994,10 @@ int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset
 		write_piece(f, bar, offset, size, low_bytes(value, size));
 		return 0;
 	}
+	if (takes_unsplit(f, bar, offset, size)) {
+		f->ops.bar_write(f->device, bar, offset, size, low_bytes(value, size));
+		return 0;
+	}
 	while (done < size) {
 		unsigned piece = piece_at(offset + done, size - done);
 
@@ -845,20 +1005,6 @@ int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset
 		done += piece;
 	}
 	return 0;
-}
-
-static bool touches_msix(const struct pci_function *f, unsigned bar, uint64_t offset,
-			 unsigned length)
-{
-	const struct msix *msix = &f->msix;
-
-	if (!msix->vectors)
-		return false;
-	return (bar == msix->table_bar &&
-		offset < msix->table_offset + msix->vectors * MSIX_ENTRY_SIZE &&
-		msix->table_offset < offset + length) ||
-	       (bar == msix->pba_bar && offset < msix->pba_offset + (msix->vectors + 63) / 64 * 8 &&
-		msix->pba_offset < offset + length);
 }
 
 int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t offset,
