@@ -376,7 +376,20 @@ int device_create(const struct device_config *config, const char *name,
 		  struct pci_function **function, char *error, size_t error_size)
 {
 	*function = NULL;
+	if (!config->type->create)
+		return complain(-EINVAL, error, error_size, "device %s: is for a machine only",
+				config->type->name);
 	return config->type->create(config, name, function, error, error_size);
+}
+
+int device_create_on(const struct device_config *config, const char *name,
+		     const struct device_host *host, struct device_made *made, char *error,
+		     size_t error_size)
+{
+	*made = (struct device_made){ 0 };
+	if (!config->type->create_on)
+		return device_create(config, name, &made->function, error, error_size);
+	return config->type->create_on(config, name, host, made, error, error_size);
 }
 
 static void print_properties(FILE *out, const struct device_property *p)

@@ -29,6 +29,7 @@
 struct irq_sources;
 struct pci_function;
 struct device_config;
+struct zpci_mapping_ops; /* zpci/zpci.h */
 
 #define DEVICE_PROPERTIES_MAX 16
 #define DEVICE_COMMON_MAX 16
@@ -53,6 +54,38 @@ struct device_property {
 	const char *help;
 };
 
+/*
+ * What the machine lends to a device that is not ours, because it reaches memory by
+ * itself: memory (absolute 0 is at `memory`, and is offset 0 of the file), and a way to
+ * say that whoever owns the device wants it back, which may be called from any thread
+ * and more than once. It outlives the device.
+ */
+struct device_host {
+	uint8_t *memory;
+	uint64_t memory_size;
+	int memory_fd;
+	void (*unplug_wanted)(void *opaque, uint32_t fid);
+	void *opaque;
+};
+
+/*
+ * What has been made: the function, and, of one that is not ours, what it brings along for
+ * libzpci (struct zpci_function_config). What a device says nothing of is 0, and as usual.
+ */
+struct device_made {
+	struct pci_function *function;
+	const struct zpci_mapping_ops *mapping;
+	void *mapping_opaque;
+	uint32_t mappings_max;
+	uint64_t sdma, edma;    /* edma 0: the usual range */
+	bool no_direct_mapping; /* the range does not take all of memory */
+	uint16_t interrupts, store_block_max;
+	uint16_t vfn, pchid;
+	uint8_t pft, pfip[4];
+	bool has_util_string;
+	uint8_t util_string[64]; /* EBCDIC */
+};
+
 struct device_type {
 	const char *name;
 	const char *help;
@@ -61,6 +94,10 @@ struct device_type {
 	/* See device_create(). */
 	int (*create)(const struct device_config *config, const char *name,
 		      struct pci_function **function, char *error, size_t error_size);
+	/* Instead, for a device that is not ours: see device_create_on(). */
+	int (*create_on)(const struct device_config *config, const char *name,
+			 const struct device_host *host, struct device_made *made, char *error,
+			 size_t error_size);
 };
 
 struct device_value {
@@ -118,6 +155,14 @@ int device_parse_pairs(const char *type, const struct device_pair *pairs, size_t
  */
 int device_create(const struct device_config *config, const char *name,
 		  struct pci_function **function, char *error, size_t error_size);
+
+/*
+ * The same on a machine, which lends itself to the device: all types can be made so, those
+ * that are not ours only so. The caller owns made->function; `host` is kept.
+ */
+int device_create_on(const struct device_config *config, const char *name,
+		     const struct device_host *host, struct device_made *made, char *error,
+		     size_t error_size);
 
 /* Types and their properties, for a person. */
 void device_print_types(FILE *out);

@@ -31,6 +31,7 @@ struct machine_device {
 	char id[DEVICE_ID_MAX + 1];
 	char path[PATH_MAX_LENGTH];
 	/* With list_lock held: */
+	bool owner_wants_back; /* who lent it to us, and the guest is to be asked */
 	bool wanted_back; /* the guest was asked for it */
 	bool given_back;
 };
@@ -39,6 +40,7 @@ struct machine_devices {
 	pthread_mutex_t plug_lock;
 	pthread_mutex_t list_lock;
 	struct machine_device *first, **last;
+	struct device_host host; /* what devices that are not ours are lent */
 	atomic_uint present;
 	unsigned int made; /* so far, for names */
 	uint32_t next_fid, next_uid; /* all lower ones are taken */
@@ -145,6 +147,7 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 	struct zpci_function_config function;
 	char name[64], reason[DEVICE_ERROR_MAX] = "";
 	struct machine_device *device;
+	struct device_made made;
 	int rc;
 
 	device = calloc(1, sizeof(*device));
@@ -175,11 +178,11 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 	config->irq_sources = machine->irq_sources;
 	rc = check_address(devices, config, error, error_size);
 	if (!rc)
-		rc = device_create(config, name, &device->function, error, error_size);
+		rc = device_create_on(config, name, &devices->host, &made, error, error_size);
 	if (rc)
 		goto free_device;
-	rc = function_config(machine->features, config, device->function, &function, error,
-			     error_size);
+	device->function = made.function;
+	rc = function_config(machine->features, config, &made, &function, error, error_size);
 	if (rc)
 		goto free_function;
 	/* In the list first: the guest may use it as soon as it is plugged. */
@@ -284,20 +287,41 @@ void machine_device_kept(struct machine *machine, uint32_t fid)
 	}
 }
 
+/* Whoever lent the device to us wants it back. Any thread. */
+static void unplug_wanted(void *opaque, uint32_t fid)
+{
+	struct machine *machine = opaque;
+	struct machine_devices *devices = machine->devices;
+	struct machine_device *device;
+
+	pthread_mutex_lock(&devices->list_lock);
+	device = find_fid(devices, fid);
+	if (device)
+		device->owner_wants_back = true;
+	pthread_mutex_unlock(&devices->list_lock);
+	if (device)
+		machine_wake(machine);
+}
+
 void machine_devices_finish(struct machine *machine)
 {
 	struct machine_devices *devices = machine->devices;
 	struct machine_device *device, *next;
-	bool gone;
+	bool gone, ask;
 
 	pthread_mutex_lock(&devices->plug_lock);
 	for (device = devices->first; device; device = next) {
 		next = device->next;
 		pthread_mutex_lock(&devices->list_lock);
 		gone = device->given_back;
+		ask = device->owner_wants_back && !gone;
+		device->owner_wants_back = false;
+		device->wanted_back |= ask;
 		pthread_mutex_unlock(&devices->list_lock);
 		if (gone)
 			remove_device(machine, device);
+		else if (ask)
+			(void)zpci_request_unplug(machine->zpci, device->fid);
 	}
 	pthread_mutex_unlock(&devices->plug_lock);
 }
@@ -429,6 +453,13 @@ int machine_devices_create(struct machine *machine, char *error, size_t error_si
 	pthread_mutex_init(&devices->plug_lock, NULL);
 	pthread_mutex_init(&devices->list_lock, NULL);
 	devices->last = &devices->first;
+	devices->host = (struct device_host){
+		.memory = machine->memory.base,
+		.memory_size = machine->memory.size,
+		.memory_fd = machine->memory.fd,
+		.unplug_wanted = unplug_wanted,
+		.opaque = machine,
+	};
 	machine->devices = devices;
 	for (unsigned int i = 0; i < machine->config.device_count; i++) {
 		struct device_config *config = &machine->config.devices[i];
@@ -451,7 +482,7 @@ void machine_devices_destroy(struct machine *machine)
 	while (devices->first) {
 		struct machine_device *device = devices->first;
 
-		devices->first = device->next;
+		unlist(devices, device);
 		pci_function_free(device->function);
 		free(device);
 	}

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "devices/device.h"
@@ -48,16 +49,38 @@ static void set_util_string(const struct device_config *config,
 {
 	const struct device_value *text = device_config_value(config, "util-string");
 
-	function->has_util_string = text->given;
-	if (text->given)
-		ebcdic_put(function->util_string, text->text, sizeof(function->util_string));
+	if (!text->given)
+		return;
+	function->has_util_string = true;
+	ebcdic_put(function->util_string, text->text, sizeof(function->util_string));
+}
+
+/* What a device that is not ours brings along. */
+static void set_made(const struct device_made *made, struct zpci_function_config *function)
+{
+	function->mapping = made->mapping;
+	function->mapping_opaque = made->mapping_opaque;
+	function->mappings_max = made->mappings_max;
+	if (made->edma) {
+		function->sdma = made->sdma;
+		function->edma = made->edma;
+	}
+	if (made->interrupts)
+		function->interrupts = made->interrupts;
+	if (made->store_block_max)
+		function->store_block_max = made->store_block_max;
+	function->vfn = made->vfn;
+	function->pchid = made->pchid;
+	memcpy(function->pfip, made->pfip, sizeof(function->pfip));
+	function->has_util_string = made->has_util_string;
+	memcpy(function->util_string, made->util_string, sizeof(function->util_string));
 }
 
 int function_config(uint32_t features, const struct device_config *config,
-		    struct pci_function *device, struct zpci_function_config *function, char *error,
+		    const struct device_made *made, struct zpci_function_config *function, char *error,
 		    size_t error_size)
 {
-	unsigned vectors = pci_function_msix_vectors(device);
+	unsigned vectors = pci_function_msix_vectors(made->function);
 	uint64_t store_block, dma_size;
 
 	*function = zpci_function_defaults(config->fid);
@@ -70,12 +93,22 @@ int function_config(uint32_t features, const struct device_config *config,
 			config->type->name);
 		return -EINVAL;
 	}
-	set_address(config, device, function);
+	set_made(made, function);
+	set_address(config, made->function, function);
 	set_util_string(config, function);
-	function->pft = (uint8_t)number_or(config, "pft", 0);
+	function->pft = (uint8_t)number_or(config, "pft", made->pft);
 	function->relaxed_translation = config->has_relaxed_translation ?
 						config->relaxed_translation :
 						features & MACHINE_RELAXED_TRANSLATION;
+	if (made->mapping && !config->has_relaxed_translation)
+		function->relaxed_translation = false;
+	if (function->relaxed_translation && made->no_direct_mapping) {
+		snprintf(error, error_size,
+			 "device %s: relaxed-translation=on: the host cannot map all of the "
+			 "guest's memory for this device",
+			 config->type->name);
+		return -EINVAL;
+	}
 	function->relaxed_store_block = number_or(config, "relaxed-store-block", false);
 	dma_size = number_or(config, "dma-size", 0);
 	if (dma_size % PAGE_SIZE) {
@@ -85,8 +118,9 @@ int function_config(uint32_t features, const struct device_config *config,
 	}
 	if (dma_size)
 		function->edma = function->sdma + dma_size - 1;
-	function->interrupts =
-		(uint16_t)number_or(config, "interrupts", MAX(function->interrupts, vectors));
+	if (!made->interrupts)
+		function->interrupts = (uint16_t)MAX(function->interrupts, vectors);
+	function->interrupts = (uint16_t)number_or(config, "interrupts", function->interrupts);
 	function->update_interval =
 		(uint16_t)number_or(config, "measurement-interval", function->update_interval);
 	store_block = number_or(config, "store-block",

@@ -12,7 +12,7 @@
 #include "zpci/zpci.h"
 
 struct device_config;
-struct pci_function;
+struct device_made;
 
 /*
  * `config` has fid and uid, `features` are the machine's. The device's header
@@ -20,7 +20,7 @@ struct pci_function;
  * "device" and the type.
  */
 int function_config(uint32_t features, const struct device_config *config,
-		    struct pci_function *device, struct zpci_function_config *function, char *error,
+		    const struct device_made *made, struct zpci_function_config *function, char *error,
 		    size_t error_size);
 
 #endif
