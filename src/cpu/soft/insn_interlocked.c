@@ -75,7 +75,16 @@ __attribute__((target("cx16")))
 static NOINLINE_ unsigned __int128 swap_quadword(void *p, unsigned __int128 expected,
 						 unsigned __int128 desired)
 {
+#ifdef __s390x__
+	/* The compilers know no builtin for it there. */
+	asm volatile("cdsg %0,%2,%1"
+		     : "+d"(expected), "+QS"(*(volatile unsigned __int128 *)p)
+		     : "d"(desired)
+		     : "cc", "memory");
+	return expected;
+#else
 	return __sync_val_compare_and_swap((unsigned __int128 *)p, expected, desired);
+#endif
 }
 
 /* ---- Compare and swap ---- */

@@ -782,6 +782,16 @@ void mmu_serve_flush_requests(struct vcpu *c)
 	}
 }
 
+/* Leave what the core has to its other thread for a moment. */
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#else
+	atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
 /*
  * The others flush at their next branch, or before they execute guest code again
  * when they are out of it. While this vCPU waits it counts as out of it too, or
@@ -821,7 +831,7 @@ void mmu_flush_everywhere(struct vcpu *c, int page_index)
 			if (spins > 200)
 				sched_yield();
 			else
-				__builtin_ia32_pause();
+				relax();
 		}
 	}
 	/* Still in decoded code: nobody throws it away meanwhile (in_code). */

@@ -313,9 +313,11 @@ static void elf_of_another_machine_is_refused(void **state)
 	struct fixture *f = *state;
 	struct elf_file elf = elf_file();
 
+#ifndef __s390x__
 	f->request.kernel = "/proc/self/exe";
 	assert_refused(f, -ENOEXEC, "--kernel", "another machine");
 	f->request.kernel = f->kernel;
+#endif
 	store_be16(&elf.header.e_machine, EM_PPC64);
 	write_file(f->kernel, &elf, sizeof(elf));
 	assert_refused(f, -ENOEXEC, "--kernel", "another machine");
