@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Brings Debian's s390x kernel, its modules and busybox, leaving the system as it is.
+"""Brings Debian's kernel, its modules and busybox, leaving the system as it is.
 
-apt-get runs with lists, cache and status of its own and with s390x as its
-architecture, but with the system's sources, proxies and keys: what this machine
+apt-get runs with lists, cache and status of its own and with the architecture wanted
+(s390x for a guest), but with the system's sources, proxies and keys: what this machine
 may reach, and how, is for its owner to say. A guest from another suite uses a
 sources file derived from the system's.
 
@@ -12,7 +12,9 @@ A guest is one folder, <cache>/guest/<suite>:
     modules/    what belongs in /lib/modules/<release>
     busybox     statically linked
     packages    the packages that all this came from, with their versions
-It is put together beside its place and renamed into it, so that a run that is
+The kernel of another architecture is in <cache>/guest/<suite>-<architecture>, and
+<cache>/sysroot/<suite>-<architecture> has the libraries that a build for it links with.
+Each is put together beside its place and renamed into it, so that a run that is
 cut short leaves nothing half done; a lock makes a second run wait for the first.
 """
 
@@ -27,8 +29,10 @@ import sys
 import tempfile
 
 ARCHITECTURE = "s390x"
-KERNEL = "linux-image-s390x"
 BUSYBOX = "busybox-static"
+# What building zvisor and its unit tests takes, beyond a compiler and its C library.
+LIBRARIES = ["liburing2", "liburing-dev", "libjansson4", "libjansson-dev", "libcmocka0", "libcmocka-dev",
+             "libgmp10", "libgmp-dev"]
 
 Guest = collections.namedtuple("Guest", "path kernel release modules busybox packages")
 
@@ -70,44 +74,70 @@ def open_guest(path):
                  os.path.join(path, "busybox"), [line for line in packages if line])
 
 
-def fetch(suite=None, refresh=False, say=print):
+def fetch(suite=None, refresh=False, say=print, architecture=ARCHITECTURE):
     """The guest of a suite (default: the system's), fetched unless it is kept already."""
     suite = suite or system_suite()
+    name = suite if architecture == ARCHITECTURE else f"{suite}-{architecture}"
+    path, new = _keep("guest", name, suite, architecture, refresh, open_guest, _assemble, say)
+    guest = open_guest(path)
+    if new:
+        say(f"fetch-guest: Linux {guest.release} is in {path}")
+    return guest
+
+
+def sysroot(architecture, say=print):
+    """A folder with the libraries of the system's suite for another architecture."""
+    suite = system_suite()
+    path, _ = _keep("sysroot", f"{suite}-{architecture}", suite, architecture, False,
+                    lambda path: os.path.isdir(path) or None, _assemble_sysroot, say)
+    return path
+
+
+def _keep(kind, name, suite, architecture, refresh, open_it, assemble, say):
+    """<cache>/<kind>/<name>, made by assemble() unless open_it() finds it; and whether it was made."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
         raise FetchError(f"'{suite}' is no name of a suite")
-    keep = os.path.join(cache_folder(), "guest")
-    path = os.path.join(keep, suite)
+    keep = os.path.join(cache_folder(), kind)
+    path = os.path.join(keep, name)
     os.makedirs(keep, exist_ok=True)
     with open(os.path.join(keep, ".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        guest = open_guest(path)
-        if guest and not refresh:
-            return guest
+        found = open_it(path)
+        if found and not refresh:
+            return path, False
         # Whoever was killed here could not clean up.
         for left in glob.glob(os.path.join(keep, ".work-*")):
             shutil.rmtree(left)
         work = tempfile.mkdtemp(prefix=".work-", dir=keep)
         try:
-            new = os.path.join(work, "guest")
+            new = os.path.join(work, "new")
             os.mkdir(new)
-            _assemble(_Apt(work, suite), new, say)
-            if guest:
+            assemble(_Apt(work, suite, architecture), new, say)
+            if found:
                 os.rename(path, os.path.join(work, "old"))
             os.rename(new, path)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    guest = open_guest(path)
-    say(f"fetch-guest: Linux {guest.release} is in {path}")
-    return guest
+    return path, True
+
+
+def _assemble_sysroot(apt, new, say):
+    say(f"sysroot: reading the package lists of {apt.suite} for {apt.architecture}")
+    apt.update()
+    for name in LIBRARIES:
+        tree = apt.unpack(apt.download(name))
+    for entry in os.listdir(tree):
+        shutil.move(os.path.join(tree, entry), new)
+    say(f"sysroot: libraries for {apt.architecture}: {' '.join(LIBRARIES)}")
 
 
 def _assemble(apt, new, say):
-    say(f"fetch-guest: reading the package lists of {apt.suite} for {ARCHITECTURE}")
+    say(f"fetch-guest: reading the package lists of {apt.suite} for {apt.architecture}")
     apt.update()
     # The metapackage depends on the one kernel that it stands for.
-    found = re.search(r"^Depends:.*?(linux-image-[0-9][^ ,(]*)", apt.show(KERNEL), re.M)
+    found = re.search(r"^Depends:.*?(linux-image-[0-9][^ ,(]*)", apt.show(apt.kernel), re.M)
     if not found:
-        raise FetchError(f"{KERNEL} of {apt.suite} does not say which kernel it stands for")
+        raise FetchError(f"{apt.kernel} of {apt.suite} does not say which kernel it stands for")
     image = found.group(1)
     release = image[len("linux-image-"):]
     # Newer kernels come in parts, and the image's package is empty.
@@ -140,17 +170,19 @@ def _assemble(apt, new, say):
 class _Apt:
     """apt with everything that it writes inside one folder."""
 
-    def __init__(self, work, suite):
+    def __init__(self, work, suite, architecture):
         self.work = work
         self.suite = suite
+        self.architecture = architecture
+        self.kernel = f"linux-image-{architecture}"
         for folder in ("lists/partial", "cache/archives/partial", "deb", "empty"):
             os.makedirs(os.path.join(work, folder))
         status = os.path.join(work, "status")
         with open(status, "w", encoding="ascii"):
             pass
         self.options = [
-            f"APT::Architecture={ARCHITECTURE}",
-            f"APT::Architectures={ARCHITECTURE}",
+            f"APT::Architecture={architecture}",
+            f"APT::Architectures={architecture}",
             f"Dir::State={work}",
             f"Dir::State::lists={work}/lists",
             f"Dir::State::status={status}",
@@ -181,7 +213,7 @@ class _Apt:
         result = self._run(["apt-get", "-q", "update"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         # A source without s390x, or out of reach, matters only if what is
         # wanted is then nowhere to be found.
-        if result.returncode != 0 and self._show(KERNEL) is None:
+        if result.returncode != 0 and self._show(self.kernel) is None:
             raise FetchError(f"apt-get update failed: {_errors(result.stdout)}")
 
     def _show(self, name):
@@ -192,7 +224,7 @@ class _Apt:
     def show(self, name):
         text = self._show(name)
         if text is None:
-            raise FetchError(f"the package sources of this system have no {name} for {ARCHITECTURE}"
+            raise FetchError(f"the package sources of this system have no {name} for {self.architecture}"
                              f" in {self.suite}")
         return text
 

@@ -117,11 +117,12 @@ def module_data(path):
 
 def module_depends(data):
     """The names of the modules that a module needs, from the .modinfo section of its ELF file."""
-    shoff, = struct.unpack_from(">Q", data, 40)
-    shentsize, shnum, shstrndx = struct.unpack_from(">HHH", data, 58)
+    order = "<" if data[5] == 1 else ">"
+    shoff, = struct.unpack_from(order + "Q", data, 40)
+    shentsize, shnum, shstrndx = struct.unpack_from(order + "HHH", data, 58)
 
     def section(index):
-        name, _, _, _, offset, size = struct.unpack_from(">IIQQQQ", data, shoff + index * shentsize)
+        name, _, _, _, offset, size = struct.unpack_from(order + "IIQQQQ", data, shoff + index * shentsize)
         return name, data[offset:offset + size]
 
     _, names = section(shstrndx)

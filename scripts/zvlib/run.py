@@ -7,6 +7,7 @@ and what fails says how the console ended.
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -29,8 +30,13 @@ def zvisor_program():
     return os.path.join(build_folder(), "src", "zvisor")
 
 
+def wrapper():
+    """What runs a zvisor that was built for another host: ZVISOR_WRAPPER="qemu-s390x-static -L /usr/s390x-linux-gnu"."""
+    return shlex.split(os.environ.get("ZVISOR_WRAPPER", ""))
+
+
 def zvisor_command(kernel, initrd=None, append="", memory="1G", cpus=1, devices=(), stats=False, more=()):
-    command = [zvisor_program(), "run", "--kernel", kernel]
+    command = [*wrapper(), zvisor_program(), "run", "--kernel", kernel]
     if initrd:
         command += ["--initrd", initrd]
     if append:
