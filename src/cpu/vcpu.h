@@ -31,6 +31,7 @@
 #include "cpu/arch.h"
 
 struct cpu_complex;
+struct epoll_event;
 struct vcpu;
 
 #define CPU_MAX_VCPUS 64
@@ -117,6 +118,25 @@ struct cpu_floating_ops {
 			  struct cpu_mchk_interruption *);
 };
 
+/*
+ * What idle vCPUs wait for besides their own affairs: interrupts of devices whose events
+ * come by an epoll instance (epoll(7)). A vCPU that such an interrupt wakes up can take it
+ * at once; if another thread woke up for it first, it would take twice the time. The
+ * instance's members are edge-triggered, so that an event wakes one vCPU. Both functions
+ * are called on a vCPU's thread.
+ */
+struct cpu_idle_ops {
+	int epoll;
+	/* Is it worth while? Asked whenever a vCPU falls asleep; shall cost a load or two. */
+	bool (*wanted)(void *opaque);
+	/*
+	 * A vCPU does not wait any more, and has got these events or none. The same moment may
+	 * have brought more, which is to be looked for. Making interruptions pending is
+	 * all that this should do.
+	 */
+	void (*serve)(void *opaque, const struct epoll_event *events, unsigned int count);
+};
+
 /* Why vcpu_run() returned. */
 enum vcpu_exit {
 	VCPU_EXIT_STOPPED,       /* in the stopped state (SIGP stop, or by request) */
@@ -141,7 +161,8 @@ struct cpu_complex_config {
 	unsigned int vcpus;    /* 1 … CPU_MAX_VCPUS */
 	struct cpu_model model;
 	const struct cpu_floating_ops *floating;
-	void *opaque;          /* for the floating ops and the handlers */
+	const struct cpu_idle_ops *idle; /* NULL: nothing; outlives the vCPUs */
+	void *opaque; /* for these ops and the handlers */
 	/*
 	 * Called on the thread of the vCPU that executed SIGP for an order that
 	 * starts, restarts, stops or resets another vCPU, which may have left

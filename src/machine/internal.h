@@ -65,6 +65,7 @@ struct machine {
 	struct zpci *zpci;
 	struct machine_devices *devices;
 	struct irq_sources *irq_sources; /* the devices' */
+	struct cpu_idle_ops idle_ops; /* … which idle CPUs wait for */
 	struct ipl_entry entry;
 	int wake;    /* eventfd: the main thread shall look */
 	int signals; /* signalfd */
@@ -113,6 +114,8 @@ int machine_perform_reset(struct machine *machine, enum machine_reset kind, unsi
 
 /* wiring.c */
 extern const struct cpu_floating_ops machine_floating_ops;
+bool machine_irq_sources_wanted(void *opaque);
+void machine_irq_sources_serve(void *opaque, const struct epoll_event *events, unsigned int count);
 extern const struct console_ops machine_console_ops;
 extern const struct sclp_ops machine_sclp_ops;
 void machine_on_vcpu_state_changed(void *opaque, struct vcpu *vcpu);

@@ -633,6 +633,7 @@ static int create_cpus(struct machine *machine)
 		.vcpus = machine->config.cpus,
 		.model = machine_version_cpu_model(machine->version, machine->features),
 		.floating = &machine_floating_ops,
+		.idle = &machine->idle_ops,
 		.opaque = machine,
 		.vcpu_state_changed = machine_on_vcpu_state_changed,
 		.deterministic = machine->config.lockstep.file,
@@ -680,6 +681,11 @@ static int create_parts(struct machine *machine)
 	machine->irq_sources = irq_sources_create();
 	if (!machine->irq_sources)
 		return -errno;
+	machine->idle_ops = (struct cpu_idle_ops){
+		.epoll = irq_sources_idle_fd(machine->irq_sources),
+		.wanted = machine_irq_sources_wanted,
+		.serve = machine_irq_sources_serve,
+	};
 	rc = take_signals(machine);
 	if (rc)
 		return rc;

@@ -3,6 +3,7 @@
  * Who asks whom in a machine: the functions by which CPUs, console and service processor
  * reach the other parts without knowing them.
  */
+#include "base/irq_sources.h"
 #include "machine/internal.h"
 #include "machine/pci.h"
 
@@ -37,6 +38,16 @@ const struct cpu_floating_ops machine_floating_ops = {
 	.take_external = take_external,
 	.take_mchk = take_mchk,
 };
+
+bool machine_irq_sources_wanted(void *opaque)
+{
+	return irq_sources_any(((struct machine *)opaque)->irq_sources);
+}
+
+void machine_irq_sources_serve(void *opaque, const struct epoll_event *events, unsigned int count)
+{
+	irq_sources_serve(((struct machine *)opaque)->irq_sources, events, count);
+}
 
 void machine_on_vcpu_state_changed(void *opaque, struct vcpu *vcpu)
 {

@@ -69,6 +69,8 @@ struct cpu_complex *cpu_complex_create(const struct cpu_complex_config *config)
 	pthread_mutex_init(&x->sigp_lock, NULL);
 	if (!x->page_flags || !x->storage_keys || !x->handlers || code_init(x))
 		goto fail;
+	if (idle_init(x))
+		goto fail;
 	fill_rows(x);
 	clock_init(x);
 	for (unsigned int i = 0; i < config->vcpus; i++) {

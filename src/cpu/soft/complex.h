@@ -86,6 +86,7 @@ struct cpu_complex {
 	unsigned int count;
 
 	_Atomic uint64_t tod_last;  /* for STCK, which never gives a value twice */
+	atomic_bool cannot_poll; /* the host's kernel has no epoll_pwait2(2) */
 	int64_t tod_offset;         /* guest TOD minus the host's monotonic clock, TOD units */
 	uint64_t steering_offset;
 
@@ -206,6 +207,14 @@ void clock_arm(struct vcpu *);
 uint64_t clock_next_event_count(struct vcpu *);
 int clock_init_thread(struct vcpu *);
 void clock_exit_thread(struct vcpu *);
+
+/* idle.c */
+int idle_init(struct cpu_complex *);
+void idle_init_thread(struct vcpu *);
+/* Out of guest code, until there is attention to pay. */
+void idle_sleep(struct vcpu *);
+/* Another thread: wake it up if it sleeps. */
+void idle_wake(struct vcpu *);
 
 /* run.c */
 void guest_enter(struct vcpu *);

@@ -329,10 +329,7 @@ void attention_set(struct vcpu *c)
 void vcpu_kick(struct vcpu *c)
 {
 	attention_set(c);
-	pthread_mutex_lock(&c->lock);
-	if (c->asleep)
-		pthread_cond_signal(&c->wake);
-	pthread_mutex_unlock(&c->lock);
+	idle_wake(c);
 }
 
 /* Would this vCPU take an interruption of the class with these subclass bits? */
@@ -341,9 +338,27 @@ static bool enabled_for(const struct vcpu *c, enum cpu_floating_class class, uin
 	return atomic_load_explicit(&c->admits[class], memory_order_relaxed) & mask;
 }
 
+/* Ask one that waits, is enabled, and was not asked for another one just now. */
+static bool ask_one(struct cpu_complex *x, enum cpu_floating_class class, uint64_t mask,
+		    bool serving)
+{
+	for (unsigned int i = 0; i < x->count; i++) {
+		struct vcpu *v = x->vcpus[i];
+
+		if (atomic_load_explicit(serving ? &v->serving : &v->waiting,
+					 memory_order_relaxed) &&
+		    enabled_for(v, class, mask) && !atomic_exchange(&v->asked, true)) {
+			vcpu_kick(v);
+			return true;
+		}
+	}
+	return false;
+}
+
 /*
  * One idle vCPU that is enabled and was not asked for another one just now, else all that
- * are enabled. A vCPU whose masks change while they
+ * are enabled. Of the idle ones, one that is awake because it has brought the interruption
+ * is the best. A vCPU whose masks change while they
  * are looked at here finds the interruption by itself: changing them asks for
  * attention, and what asks for attention passes a fence and looks.
  */
@@ -351,15 +366,8 @@ void cpu_complex_floating_pending(struct cpu_complex *x, enum cpu_floating_class
 				  uint64_t mask)
 {
 	atomic_thread_fence(memory_order_seq_cst);
-	for (unsigned int i = 0; i < x->count; i++) {
-		struct vcpu *v = x->vcpus[i];
-
-		if (atomic_load_explicit(&v->waiting, memory_order_relaxed) &&
-		    enabled_for(v, class, mask) && !atomic_exchange(&v->asked, true)) {
-			vcpu_kick(v);
-			return;
-		}
-	}
+	if ((x->config.idle && ask_one(x, class, mask, true)) || ask_one(x, class, mask, false))
+		return;
 	for (unsigned int i = 0; i < x->count; i++) {
 		if (enabled_for(x->vcpus[i], class, mask))
 			vcpu_kick(x->vcpus[i]);

@@ -438,29 +438,7 @@ static void idle(struct vcpu *c)
 	}
 	guest_leave(c);
 	atomic_store(&c->waiting, true);
-	pthread_mutex_lock(&c->lock);
-	while (atomic_load(&c->limit)) {
-		bool clocks = (c->s.psw_mask & PSW_EXT) && !x->config.deterministic;
-		int64_t ns = clocks ? clock_next_event(c) : -1;
-		struct timespec until;
-
-		c->asleep = true;
-		if (ns < 0) {
-			pthread_cond_wait(&c->wake, &c->lock);
-		} else {
-			clock_gettime(CLOCK_MONOTONIC, &until);
-			until.tv_sec += ns / 1000000000;
-			until.tv_nsec += ns % 1000000000;
-			if (until.tv_nsec >= 1000000000) {
-				until.tv_nsec -= 1000000000;
-				until.tv_sec++;
-			}
-			if (ns == 0 || pthread_cond_timedwait(&c->wake, &c->lock, &until))
-				attention_set(c);
-		}
-		c->asleep = false;
-	}
-	pthread_mutex_unlock(&c->lock);
+	idle_sleep(c);
 	atomic_store(&c->waiting, false);
 	guest_enter(c);
 	clock_update_pending(c, NULL);
@@ -606,6 +584,7 @@ enum vcpu_exit vcpu_run(struct vcpu *c)
 	if (__atomic_load_n(&c->s.stopped, __ATOMIC_ACQUIRE))
 		return VCPU_EXIT_STOPPED;
 	clock_init_thread(c);
+	idle_init_thread(c);
 	guest_enter(c);
 	vcpu_state_changed(c);
 	c->escape = &escape;

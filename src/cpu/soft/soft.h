@@ -222,7 +222,12 @@ struct vcpu {
 	pthread_cond_t wake;
 	atomic_bool waiting;   /* in an enabled wait */
 	atomic_bool asked; /* to take a floating interruption, when nobody else was */
-	bool asleep;           /* the thread waits for wake; under lock */
+	bool asleep; /* the thread waits for wake, and was not woken; under lock */
+	bool polls; /* … or, when this is set too, for cpu_idle_ops.epoll */
+	atomic_bool serving; /* the thread looks at what came by it */
+	bool can_poll; /* the next two are of its thread */
+	pthread_t thread;
+	sigset_t polling_mask;
 	atomic_bool in_guest;  /* may use its TLB; else flushes wait for nothing */
 	atomic_bool in_code;   /* may use decoded code; else it may be thrown away */
 	atomic_bool flush_everything;     /* flush requests of other vCPUs */

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How the thread of an idle vCPU sleeps: on a condition variable of its own, or, when the
+ * machine has something to wait for (struct cpu_idle_ops), in epoll_pwait2(2).
+ *
+ * From there a signal gets it out. The signal is blocked all the time but in that call, so
+ * that one that comes before it is not lost. A signal that finds the thread awake
+ * stays pending; it ends the next sleep too early, which costs a look.
+ *
+ * The host timer of the clocks (clock.c) interrupts the call, too. It may ring just before;
+ * the time limit is for that, and because it is what ends a sleep on the condition variable.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "cpu/soft/complex.h"
+
+#define EVENTS_AT_ONCE 8
+#define WAKE_SIGNAL (SIGRTMIN + 1)
+
+static void on_wake_signal(int number)
+{
+}
+
+int idle_init(struct cpu_complex *x)
+{
+	struct sigaction action = { .sa_handler = on_wake_signal };
+
+	sigemptyset(&action.sa_mask);
+	return x->config.idle && sigaction(WAKE_SIGNAL, &action, NULL) ? -errno : 0;
+}
+
+void idle_init_thread(struct vcpu *c)
+{
+	sigset_t wake;
+
+	if (!c->complex->config.idle || c->complex->config.deterministic)
+		return;
+	sigemptyset(&wake);
+	sigaddset(&wake, WAKE_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &wake, &c->polling_mask);
+	sigdelset(&c->polling_mask, WAKE_SIGNAL);
+	c->thread = pthread_self();
+	c->can_poll = true;
+}
+
+static bool shall_poll(const struct vcpu *c)
+{
+	const struct cpu_complex *x = c->complex;
+
+	return c->can_poll && !atomic_load_explicit(&x->cannot_poll, memory_order_relaxed) &&
+	       x->config.idle->wanted(x->config.opaque);
+}
+
+/* The next two: with the lock held, for `ns` nanoseconds if not negative. Is the time over? */
+static bool sleep_alone(struct vcpu *c, int64_t ns)
+{
+	struct timespec until;
+	bool over = false;
+
+	c->asleep = true;
+	if (ns < 0) {
+		pthread_cond_wait(&c->wake, &c->lock);
+	} else {
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += ns / 1000000000;
+		until.tv_nsec += ns % 1000000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		over = pthread_cond_timedwait(&c->wake, &c->lock, &until);
+	}
+	c->asleep = false;
+	return over;
+}
+
+static bool sleep_polling(struct vcpu *c, int64_t ns)
+{
+	const struct timespec limit = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+	struct cpu_complex *x = c->complex;
+	const struct cpu_idle_ops *idle = x->config.idle;
+	struct epoll_event events[EVENTS_AT_ONCE];
+	int count;
+
+	c->asleep = c->polls = true;
+	pthread_mutex_unlock(&c->lock);
+	count = epoll_pwait2(idle->epoll, events, EVENTS_AT_ONCE, ns < 0 ? NULL : &limit,
+			     &c->polling_mask);
+	if (count < 0 && errno != EINTR)
+		atomic_store(&x->cannot_poll, true);
+	pthread_mutex_lock(&c->lock);
+	c->asleep = c->polls = false;
+	pthread_mutex_unlock(&c->lock);
+
+	atomic_store(&c->serving, true);
+	idle->serve(x->config.opaque, events, count > 0 ? (unsigned int)count : 0);
+	atomic_store(&c->serving, false);
+	pthread_mutex_lock(&c->lock);
+	return count == 0;
+}
+
+void idle_sleep(struct vcpu *c)
+{
+	pthread_mutex_lock(&c->lock);
+	while (atomic_load(&c->limit)) {
+		bool clocks = (c->s.psw_mask & PSW_EXT) && !c->complex->config.deterministic;
+		int64_t ns = clocks ? clock_next_event(c) : -1;
+
+		if (ns == 0 || (shall_poll(c) ? sleep_polling(c, ns) : sleep_alone(c, ns)))
+			attention_set(c);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+void idle_wake(struct vcpu *c)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->asleep && c->polls)
+		pthread_kill(c->thread, WAKE_SIGNAL);
+	else if (c->asleep)
+		pthread_cond_signal(&c->wake);
+	/* Once is enough: signals would queue up. */
+	c->asleep = false;
+	pthread_mutex_unlock(&c->lock);
+}
