@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: MIT */
+/* A connection of vfio-user; see user_channel.h. */
+#include "vfio/user_channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+/* Commands that wait to be asked for, and bytes of their payloads. */
+#define KEPT_MAX 1024
+#define KEPT_BYTES_MAX (4u << 20)
+
+#define WHY_MAX 160
+
+/* What who watches is told of, while nobody waits, or somebody does. */
+#define WATCH_IDLE (EPOLLIN | EPOLLRDHUP)
+#define WATCH_BUSY EPOLLRDHUP
+
+struct kept {
+	struct kept *next;
+	struct user_message message;
+	uint8_t payload[];
+};
+
+struct user_channel {
+	int socket;
+	int watch; /* epoll(7) of it, -1: none */
+	unsigned timeout_ms;
+	const struct user_channel_ops *ops;
+	void *opaque;
+
+	pthread_mutex_t send;
+
+	pthread_mutex_t state; /* guards what follows */
+	pthread_cond_t changed; /* a reply has come, or nobody reads any more, or it is over */
+	bool reading;
+	bool asked; /* a thread waits for a command */
+	unsigned waiters;
+	uint16_t next_id;
+	struct user_request *waiting;
+	struct kept *first_kept, **last_kept, *current;
+	unsigned kept_count;
+	size_t kept_bytes;
+	char why[WHY_MAX];
+
+	atomic_bool ended;
+	atomic_uint transfer_max, fds_max;
+
+	struct user_message incoming; /* whoever reads has it */
+	uint8_t *payload; /* of that, USER_PAYLOAD_MAX bytes; most are never touched */
+};
+
+struct user_channel *user_channel_new(int socket, unsigned timeout_ms,
+				      const struct user_channel_ops *ops, void *opaque)
+{
+	const struct timeval limit = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
+	struct epoll_event idle = { .events = WATCH_IDLE };
+	struct user_channel *channel = calloc(1, sizeof(*channel));
+	pthread_condattr_t monotonic;
+
+	if (!channel)
+		return NULL;
+	channel->payload = mmap(NULL, USER_PAYLOAD_MAX, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	channel->watch = ops ? epoll_create1(EPOLL_CLOEXEC) : -1;
+	if (channel->payload == MAP_FAILED || (ops && channel->watch < 0) ||
+	    (ops && epoll_ctl(channel->watch, EPOLL_CTL_ADD, socket, &idle)))
+		goto fail;
+	setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	channel->socket = socket;
+	channel->timeout_ms = timeout_ms;
+	channel->ops = ops;
+	channel->opaque = opaque;
+	channel->transfer_max = 4096;
+	channel->fds_max = 1;
+	channel->last_kept = &channel->first_kept;
+	pthread_mutex_init(&channel->send, NULL);
+	pthread_mutex_init(&channel->state, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&channel->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return channel;
+fail:
+	if (channel->payload != MAP_FAILED)
+		munmap(channel->payload, USER_PAYLOAD_MAX);
+	if (channel->watch >= 0)
+		close(channel->watch);
+	free(channel);
+	return NULL;
+}
+
+static void free_kept(struct kept *kept)
+{
+	if (kept)
+		user_fds_close(&kept->message.fds);
+	free(kept);
+}
+
+void user_channel_free(struct user_channel *channel)
+{
+	if (!channel)
+		return;
+	while (channel->first_kept) {
+		struct kept *kept = channel->first_kept;
+
+		channel->first_kept = kept->next;
+		free_kept(kept);
+	}
+	free_kept(channel->current);
+	munmap(channel->payload, USER_PAYLOAD_MAX);
+	if (channel->watch >= 0)
+		close(channel->watch);
+	close(channel->socket);
+	pthread_cond_destroy(&channel->changed);
+	pthread_mutex_destroy(&channel->state);
+	pthread_mutex_destroy(&channel->send);
+	free(channel);
+}
+
+/* With `state` held. Who reads or writes comes back from that. */
+static void end_locked(struct user_channel *channel, const char *why)
+{
+	if (channel->ended)
+		return;
+	snprintf(channel->why, sizeof(channel->why), "%s", why);
+	channel->ended = true;
+	shutdown(channel->socket, SHUT_RDWR);
+	for (struct user_request *r = channel->waiting; r; r = r->next) {
+		r->error = -ENOTCONN;
+		r->done = true;
+	}
+	channel->waiting = NULL;
+	pthread_cond_broadcast(&channel->changed);
+}
+
+void user_channel_end(struct user_channel *channel, const char *why)
+{
+	pthread_mutex_lock(&channel->state);
+	end_locked(channel, why);
+	pthread_mutex_unlock(&channel->state);
+}
+
+bool user_channel_is_open(struct user_channel *channel)
+{
+	return !channel->ended;
+}
+
+void user_channel_why(struct user_channel *channel, char *text, size_t size)
+{
+	pthread_mutex_lock(&channel->state);
+	snprintf(text, size, "%s", channel->why);
+	pthread_mutex_unlock(&channel->state);
+}
+
+int user_channel_watch(const struct user_channel *channel)
+{
+	return channel->watch;
+}
+
+void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max,
+			     unsigned fds_max)
+{
+	channel->transfer_max = MIN(transfer_max, USER_TRANSFER_MAX);
+	channel->fds_max = MIN(fds_max, USER_FDS_MAX);
+}
+
+uint32_t user_channel_transfer_max(const struct user_channel *channel)
+{
+	return channel->transfer_max;
+}
+
+unsigned user_channel_fds_max(const struct user_channel *channel)
+{
+	return channel->fds_max;
+}
+
+/* --- what comes in: by whoever reads, with `state` held ------------------------------------ */
+
+static void describe(char *text, size_t size, const struct user_message *message, const char *why)
+{
+	const char *kind = (message->header.flags & USER_TYPE_MASK) == USER_TYPE_REPLY ? "reply" :
+											"command";
+
+	snprintf(text, size, "%s %s (%u) of %u bytes: %s", user_command_name(message->header.command),
+		 kind, message->header.command, message->header.size, why);
+}
+
+static const char *take_reply(struct user_channel *channel, struct user_message *message)
+{
+	struct user_request **link = &channel->waiting, *r;
+
+	while (*link && (*link)->id != message->header.id)
+		link = &(*link)->next;
+	r = *link;
+	if (!r)
+		return "nobody has asked for it";
+	if (r->command != message->header.command)
+		return "another one was asked for";
+	if (message->header.flags & USER_ERROR) {
+		uint32_t error = message->header.error;
+
+		r->error = error && error < 4096 ? -(int)error : -EIO;
+	} else if (message->length > r->reply_max) {
+		return "larger than what was asked for";
+	} else if (message->length) {
+		memcpy(r->reply, message->payload, message->length);
+	}
+	r->reply_length = r->error ? 0 : message->length;
+	r->reply_fd = user_fds_take(&message->fds, 0);
+	*link = r->next;
+	r->done = true;
+	pthread_cond_broadcast(&channel->changed);
+	return NULL;
+}
+
+static const char *keep_command(struct user_channel *channel, struct user_message *message)
+{
+	struct kept *kept;
+
+	if (channel->kept_count >= KEPT_MAX ||
+	    message->length > KEPT_BYTES_MAX - channel->kept_bytes)
+		return "too many commands before an answer";
+	kept = malloc(sizeof(*kept) + message->length);
+	if (!kept)
+		return "out of memory";
+	kept->next = NULL;
+	kept->message = *message;
+	kept->message.payload = kept->payload;
+	memcpy(kept->payload, message->payload, message->length);
+	message->fds.count = 0;
+	*channel->last_kept = kept;
+	channel->last_kept = &kept->next;
+	channel->kept_count++;
+	channel->kept_bytes += message->length;
+	pthread_cond_broadcast(&channel->changed);
+	return NULL;
+}
+
+/*
+ * Read one message and deal with it. Comes and goes with `state` held; only one thread is
+ * here. With MSG_DONTWAIT: -EAGAIN when there is none.
+ */
+static int read_one(struct user_channel *channel, int flags)
+{
+	struct user_message *message = &channel->incoming;
+	char text[WHY_MAX];
+	const char *why = NULL;
+	int rc;
+
+	channel->reading = true;
+	pthread_mutex_unlock(&channel->state);
+	rc = user_message_read(channel->socket, message, channel->payload, flags, &why);
+	if (!rc && channel->ops && (message->header.flags & USER_TYPE_MASK) == USER_TYPE_COMMAND)
+		rc = channel->ops->command(channel->opaque, message, &why);
+	pthread_mutex_lock(&channel->state);
+	channel->reading = false;
+	if (!rc && (message->header.flags & USER_TYPE_MASK) == USER_TYPE_REPLY)
+		why = take_reply(channel, message);
+	else if (!rc && !channel->ops)
+		why = keep_command(channel, message);
+	if (!rc)
+		user_fds_close(&message->fds);
+	if (!rc && !why)
+		return 0;
+	if (rc == -EAGAIN && flags & MSG_DONTWAIT)
+		return rc;
+	if (rc == -ECONNRESET)
+		end_locked(channel, "the other side has closed the connection");
+	else if (rc == -EAGAIN)
+		end_locked(channel, "the other side does not answer");
+	else if (rc && rc != -EPROTO)
+		end_locked(channel, strerror(-rc));
+	if (why) {
+		describe(text, sizeof(text), message, why);
+		end_locked(channel, text);
+	}
+	return -ENOTCONN;
+}
+
+/* Another one may want to read now. */
+static void leave(struct user_channel *channel)
+{
+	if (channel->waiting || channel->asked || channel->ended)
+		pthread_cond_broadcast(&channel->changed);
+	pthread_mutex_unlock(&channel->state);
+}
+
+/* --- commands to the peer ------------------------------------------------------------------ */
+
+static int send_request(struct user_channel *channel, struct user_request *request, uint32_t flags)
+{
+	struct user_header header = {
+		.command = (uint16_t)request->command,
+		.flags = USER_TYPE_COMMAND | flags,
+	};
+	char text[WHY_MAX];
+	int rc;
+
+	request->error = 0;
+	request->reply_fd = -1;
+	request->reply_length = 0;
+	request->done = false;
+	pthread_mutex_lock(&channel->send);
+	pthread_mutex_lock(&channel->state);
+	header.id = request->id = channel->next_id++;
+	rc = channel->ended ? -ENOTCONN : 0;
+	if (!rc && !(flags & USER_NO_REPLY)) {
+		request->next = channel->waiting;
+		channel->waiting = request;
+	}
+	pthread_mutex_unlock(&channel->state);
+	if (!rc) {
+		rc = user_message_write(channel->socket, &header, request->parts,
+					request->part_count, request->fds, request->fd_count);
+		if (rc) {
+			snprintf(text, sizeof(text), "sending %s: %s",
+				 user_command_name(request->command),
+				 rc == -EAGAIN ? "the other side does not read" : strerror(-rc));
+			user_channel_end(channel, text);
+		}
+	}
+	pthread_mutex_unlock(&channel->send);
+	if (rc)
+		request->error = -ENOTCONN;
+	return rc ? -ENOTCONN : 0;
+}
+
+int user_channel_send(struct user_channel *channel, struct user_request *request)
+{
+	return send_request(channel, request, 0);
+}
+
+int user_channel_post(struct user_channel *channel, struct user_request *request)
+{
+	return send_request(channel, request, USER_NO_REPLY);
+}
+
+static struct timespec deadline_after(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000L;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+static bool is_past(const struct timespec *deadline)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > deadline->tv_sec ||
+	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
+}
+
+/* Whoever watches need not wake for replies. */
+static void set_watch(struct user_channel *channel, uint32_t events)
+{
+	struct epoll_event event = { .events = events };
+
+	if (channel->watch >= 0)
+		epoll_ctl(channel->watch, EPOLL_CTL_MOD, channel->socket, &event);
+}
+
+int user_channel_wait(struct user_channel *channel, struct user_request *request)
+{
+	const struct timespec deadline = deadline_after(channel->timeout_ms);
+
+	pthread_mutex_lock(&channel->state);
+	if (!channel->waiters++)
+		set_watch(channel, WATCH_BUSY);
+	while (!request->done && !channel->ended) {
+		if (!channel->reading)
+			(void)read_one(channel, 0);
+		else
+			pthread_cond_timedwait(&channel->changed, &channel->state, &deadline);
+		/* Commands of the peer are no answer. */
+		if (!request->done && is_past(&deadline))
+			end_locked(channel, "the other side does not answer");
+	}
+	if (!request->done)
+		request->error = -ENOTCONN;
+	if (!--channel->waiters)
+		set_watch(channel, WATCH_IDLE);
+	leave(channel);
+	return request->error;
+}
+
+int user_channel_call(struct user_channel *channel, struct user_request *request)
+{
+	return user_channel_send(channel, request) ? request->error :
+						     user_channel_wait(channel, request);
+}
+
+/* --- commands of the peer -------------------------------------------------------------------- */
+
+int user_channel_reply(struct user_channel *channel, const struct user_header *command, int error,
+		       const struct iovec *parts, unsigned part_count)
+{
+	struct user_header header = {
+		.id = command->id,
+		.command = command->command,
+		.flags = USER_TYPE_REPLY | (error ? USER_ERROR : 0),
+		.error = (uint32_t)error,
+	};
+	char text[WHY_MAX];
+	int rc;
+
+	if (command->flags & USER_NO_REPLY)
+		return 0;
+	pthread_mutex_lock(&channel->send);
+	rc = channel->ended ? -ENOTCONN :
+			      user_message_write(channel->socket, &header, parts,
+						 error ? 0 : part_count, NULL, 0);
+	if (rc) {
+		snprintf(text, sizeof(text), "answering %s: %s", user_command_name(command->command),
+			 rc == -EAGAIN ? "the other side does not read" : strerror(-rc));
+		user_channel_end(channel, text);
+	}
+	pthread_mutex_unlock(&channel->send);
+	return rc ? -ENOTCONN : 0;
+}
+
+/* With `state` held. */
+static struct user_message *take_kept(struct user_channel *channel)
+{
+	struct kept *kept = channel->first_kept;
+
+	if (!kept)
+		return NULL;
+	channel->first_kept = kept->next;
+	if (!kept->next)
+		channel->last_kept = &channel->first_kept;
+	channel->kept_count--;
+	channel->kept_bytes -= kept->message.length;
+	channel->current = kept;
+	return &kept->message;
+}
+
+/* Somebody else reads: until a command has come, or the time is over. */
+static int wait_for_command(struct user_channel *channel, int timeout_ms)
+{
+	const struct timespec deadline = deadline_after(timeout_ms > 0 ? (unsigned)timeout_ms : 0);
+	int rc = 0;
+
+	channel->asked = true;
+	if (timeout_ms < 0)
+		pthread_cond_wait(&channel->changed, &channel->state);
+	else
+		rc = pthread_cond_timedwait(&channel->changed, &channel->state, &deadline);
+	channel->asked = false;
+	return rc ? -EAGAIN : 0;
+}
+
+int user_channel_command(struct user_channel *channel, struct user_message **message,
+			 int timeout_ms)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&channel->state);
+	free_kept(channel->current);
+	channel->current = NULL;
+	*message = NULL;
+	while (!rc) {
+		*message = take_kept(channel);
+		if (*message)
+			break;
+		if (channel->ended)
+			rc = -ENOTCONN;
+		else if (!channel->reading)
+			rc = read_one(channel, MSG_DONTWAIT);
+		else
+			rc = wait_for_command(channel, timeout_ms);
+		if (rc == -EAGAIN && timeout_ms) {
+			struct pollfd ready = { .fd = channel->socket, .events = POLLIN };
+
+			/* Not as the one who reads: a thread that waits for a reply may. */
+			leave(channel);
+			poll(&ready, 1, timeout_ms);
+			pthread_mutex_lock(&channel->state);
+			rc = 0;
+			if (timeout_ms > 0)
+				timeout_ms = 0;
+		}
+	}
+	leave(channel);
+	return rc;
+}
+
+int user_channel_poll(struct user_channel *channel)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&channel->state);
+	while (!rc && !channel->ended && !channel->reading)
+		rc = read_one(channel, MSG_DONTWAIT);
+	rc = channel->ended ? -ENOTCONN : 0;
+	leave(channel);
+	return rc;
+}

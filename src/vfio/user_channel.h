@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One connection of vfio-user, as both sides use it: commands are sent and their replies
+ * waited for, by several threads at once, while the peer sends commands too.
+ *
+ * Whoever waits reads. There is no thread whose place it is to read the socket: a wake-up
+ * of a thread that hands a reply to another costs more than all else in a message. A
+ * thread that waits for a reply reads, unless another does already, and gives each reply
+ * to whom it belongs, by its number; when it has its own, the next one that waits takes
+ * over. A command of the peer that turns up meanwhile goes to the channel's handler at
+ * once (the client's: it answers out of guest memory and waits for nothing), or is kept in
+ * order until user_channel_command() asks for it (the server's, whose commands may take
+ * long and need replies themselves). What is kept is bounded.
+ *
+ * The first error ends the connection: a message that is malformed, a reply that nobody
+ * waits for, a peer that does not answer in time, an end of the stream. From then on
+ * everything fails with -ENOTCONN at once, and user_channel_why() tells why.
+ *
+ * Threads: all but new and free may be called from any thread. Locks: `send` and `state`,
+ * in this order; neither is held while somebody reads, nor when the handler is called.
+ */
+#ifndef ZVISOR_VFIO_USER_CHANNEL_H
+#define ZVISOR_VFIO_USER_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vfio/user_protocol.h"
+
+struct user_channel;
+
+struct user_channel_ops {
+	/*
+	 * A command has come. Called by whichever thread reads, one command at a time. It may
+	 * send replies, and no commands that it waits for. Descriptors that it does not take
+	 * out of the message are closed afterwards. 0, or -EPROTO with a reason in `why`: the
+	 * connection ends.
+	 */
+	int (*command)(void *opaque, struct user_message *message, const char **why);
+};
+
+/*
+ * Takes `socket` over. Without `ops`, commands are kept for user_channel_command(). A
+ * peer has `timeout_ms` to answer, or to go on with a message. NULL when out of memory;
+ * then the socket is still the caller's.
+ */
+struct user_channel *user_channel_new(int socket, unsigned timeout_ms,
+				      const struct user_channel_ops *ops, void *opaque);
+
+/* No thread may be in any of these. NULL is allowed. */
+void user_channel_free(struct user_channel *channel);
+
+/* End the connection, from any thread. The first reason is kept; `why` is copied. */
+void user_channel_end(struct user_channel *channel, const char *why);
+
+bool user_channel_is_open(struct user_channel *channel);
+
+/* One line, without the name of either side; empty while it is open. */
+void user_channel_why(struct user_channel *channel, char *text, size_t size);
+
+/*
+ * With `ops`: to be polled by a thread that calls user_channel_poll() when it is readable:
+ * there is something to read and nobody waits for a reply, or the peer has gone.
+ */
+int user_channel_watch(const struct user_channel *channel);
+
+/*
+ * What may be sent at most, as the peer has announced: bytes of data and descriptors in a
+ * message. The least of it holds until the versions are known.
+ */
+void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max,
+			     unsigned fds_max);
+uint32_t user_channel_transfer_max(const struct user_channel *channel);
+unsigned user_channel_fds_max(const struct user_channel *channel);
+
+/* --- sending commands --------------------------------------------------------------- */
+
+/*
+ * A command, and room for its reply. `parts` and `fds` are the caller's and are used until
+ * it has been sent; `reply` until it is done.
+ */
+struct user_request {
+	unsigned command;
+	struct iovec parts[USER_PARTS_MAX];
+	unsigned part_count;
+	const int *fds;
+	unsigned fd_count;
+	void *reply; /* the payload of the reply: at most `reply_max` bytes */
+	uint32_t reply_max;
+	uint32_t reply_length; /* how many came */
+	int reply_fd;	       /* the first descriptor that came; -1: none. The caller's */
+	int error;	       /* 0, what the peer answered (negative), or -ENOTCONN */
+
+	/* The channel's. */
+	struct user_request *next;
+	uint16_t id;
+	bool done;
+};
+
+/* Send it and wait for the reply: `error`. */
+int user_channel_call(struct user_channel *channel, struct user_request *request);
+
+/* Send it, and say that no reply is wanted. 0 or -ENOTCONN. */
+int user_channel_post(struct user_channel *channel, struct user_request *request);
+
+/*
+ * In two steps, for several on their way at once: at most USER_WINDOW, as replies to
+ * commands that nobody reads fill the socket.
+ */
+#define USER_WINDOW 64
+int user_channel_send(struct user_channel *channel, struct user_request *request);
+int user_channel_wait(struct user_channel *channel, struct user_request *request);
+
+/* --- answering commands --------------------------------------------------------------- */
+
+/* `error` is a positive errno, or 0. If no reply is wanted, nothing is sent. */
+int user_channel_reply(struct user_channel *channel, const struct user_header *command,
+		       int error, const struct iovec *parts, unsigned part_count);
+
+/*
+ * The next command of the peer: waited for as long as `timeout_ms` says, -1: without a
+ * limit. The payload is good until the next call; descriptors that are left in the message
+ * are closed by then. One thread at a time. 0, -EAGAIN (nothing has come) or -ENOTCONN.
+ */
+int user_channel_command(struct user_channel *channel, struct user_message **message,
+			 int timeout_ms);
+
+/*
+ * Read what is there and deal with it, unless another thread does; for a thread that was
+ * told by poll(2). 0 or -ENOTCONN.
+ */
+int user_channel_poll(struct user_channel *channel);
+
+#endif

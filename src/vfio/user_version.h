@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The first message of a connection of vfio-user: version and capabilities, which are
+ * JSON text. Each side says what it can take.
+ */
+#ifndef ZVISOR_VFIO_USER_VERSION_H
+#define ZVISOR_VFIO_USER_VERSION_H
+
+#include <stdint.h>
+
+#include "vfio/user_protocol.h"
+
+/* What the peer has said, or what holds if it has not. */
+struct user_capabilities {
+	uint16_t major, minor;
+	uint32_t transfer_max; /* bytes of data that it takes in one message */
+	uint32_t fds_max;
+	uint32_t regions_max; /* DMA regions at once */
+	uint64_t page_sizes;  /* of DMA regions, together */
+};
+
+/* A version message of ours with this minor number: the text is `buffer`'s, NUL included. */
+struct user_version_text {
+	struct user_version version;
+	char text[256];
+	uint32_t length;
+};
+void user_version_compose(struct user_version_text *message, uint16_t minor);
+
+/* The peer's; 0, or -EPROTO with the reason in `why`. */
+int user_version_parse(const void *payload, uint32_t length, struct user_capabilities *peer,
+		       const char **why);
+
+#endif
