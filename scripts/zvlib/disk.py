@@ -4,6 +4,9 @@
 import hashlib
 import os
 import random
+import re
+import struct
+import zlib
 
 
 def make(path, size, seed):
@@ -43,3 +46,28 @@ def sha256_with(path, offset, data):
     digest.update(data)
     digest.update(content[offset + len(data):])
     return digest.hexdigest()
+
+
+def words(seed, size):
+    """What tests/guest/zpci/disk.c writes, from the seed that is the disk's first eight bytes."""
+    return struct.pack(f">{size // 8}Q", *((seed + i + 1) * 0x9e3779b97f4a7c15 % (1 << 64)
+                                           for i in range(size // 8)))
+
+
+def complaints(said, before, after):
+    """What is wrong with a disk that tests/guest/zpci/disk.c used and told of; its content before, and after."""
+    wrong = []
+    reads = [(int(at), int(size), int(crc, 16)) for at, size, crc in
+             re.findall(r"^# read (\d+) (\d+) ([0-9a-f]+)$", said, re.M)]
+    for at, size, crc in reads:
+        if zlib.crc32(before[at:at + size]) != crc:
+            wrong.append(f"the guest read something else than the {size} bytes at {at}")
+    written = re.findall(r"^# wrote (\d+) (\d+)$", said, re.M)
+    if not reads or not written:
+        wrong.append("the guest did not tell what it read and wrote")
+    expected = before
+    for at, size in ((int(at), int(size)) for at, size in written):
+        expected = expected[:at] + words(int.from_bytes(before[:8], "big"), size) + expected[at + size:]
+    if after != expected:
+        wrong.append("the disk does not hold what the guest wrote, and all else as it was")
+    return wrong
