@@ -145,10 +145,11 @@ struct pci_device_ops {
 	/* The last call: free everything. The function is quiet and detached. */
 	void (*destroy)(void *device);
 	/*
-	 * A reset is wanted: begin nothing new, and say at once whether what is under
-	 * way has ended, so that the reset would not have to wait for the host (for a
-	 * disk that does not answer). False: it is asked again. What can be broken off
-	 * is not to be waited for. NULL: a reset never waits.
+	 * A reset is wanted: begin nothing new until there is one, and say at once whether
+	 * what is under way has ended, so that the reset would not have to wait for the
+	 * host (for a disk that does not answer). False: it is asked again, but perhaps
+	 * never, when the guest has given up. What can be broken off is not to be waited
+	 * for. NULL: a reset never waits.
 	 */
 	bool (*quiesce)(void *device);
 	/*
@@ -274,12 +275,14 @@ bool pci_function_msix_masked(struct pci_function *f, unsigned vector);
  * a device with no guest at all.
  */
 
-/* Reset the device, then config space and MSI-X. */
+/* Reset the device, config space and MSI-X. It waits as long as the device does. */
 void pci_function_reset(struct pci_function *f);
 
 /*
  * Config space: `size` is 1, 2 or 4, `offset` a multiple of it below 4096. Values
- * are little-endian numbers in host order. Out of range reads as all ones.
+ * are little-endian numbers in host order. Out of range reads as all ones. So does
+ * everything, and nothing can be written, while a function-level reset waits for what
+ * the device has under way; whoever looks finds out that it has ended.
  */
 uint32_t pci_function_config_read(struct pci_function *f, unsigned offset, unsigned size);
 void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned size,

@@ -201,7 +201,10 @@ static inline struct zpci *zpci_create(const struct zpci_config *config)
 				 sizeof(*config->machine));
 }
 
-/* Unplugs what is plugged. No vCPU may run. NULL is allowed. */
+/*
+ * Unplugs what is plugged, and waits for what devices have under way in the host, for
+ * which zpci_quiesce() says whether there is any. No vCPU may run. NULL is allowed.
+ */
 void zpci_destroy(struct zpci *zpci);
 
 /* --- functions ------------------------------------------------------------- */
@@ -323,6 +326,8 @@ int zpci_request_unplug(struct zpci *zpci, uint32_t fid);
  * Take a function away, whatever the guest does with it: DMA and interruptions
  * end, its handle becomes invalid, and the guest is told. When this returns the
  * library does not refer to the pci_function any more. -ENOENT if there is none.
+ * -EBUSY: its device has something under way in the host, as quiesce() of its
+ * operations says. It begins nothing new, all else is as before; try again later.
  * Not on a vCPU's thread while that executes an instruction.
  */
 int zpci_unplug(struct zpci *zpci, uint32_t fid);
@@ -351,7 +356,12 @@ int zpci_inject_translation_failure(struct zpci *zpci, uint32_t fid, uint16_t pe
 /*
  * Reset the set of functions, as a subsystem reset does: all are disabled or
  * keep standby, nothing is registered, no event is pending. No vCPU may run.
+ * It waits for what devices have under way in the host. Who has other things to do
+ * meanwhile calls zpci_quiesce() first, again and again until it is true: then
+ * nothing has to be waited for. False: `fid` is told of a function for which it does.
+ * A reset has to follow, and no vCPU may run already.
  */
+bool zpci_quiesce(struct zpci *zpci, uint32_t *fid);
 void zpci_reset(struct zpci *zpci);
 
 /* --- instructions ----------------------------------------------------------- */

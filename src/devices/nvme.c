@@ -148,22 +148,54 @@ void nvme_check_quiet(struct nvme_controller *c)
 
 static void set_shutdown_status(struct nvme_controller *c, uint32_t status)
 {
-	atomic_fetch_and(&c->csts, ~NVME_CSTS_SHST_MASK);
-	atomic_fetch_or(&c->csts, status);
+	uint32_t old = atomic_load(&c->csts);
+
+	while (!atomic_compare_exchange_weak(&c->csts, &old, (old & ~NVME_CSTS_SHST_MASK) | status))
+		;
 }
+
+/* Unless the guest has called it off, or has enabled the controller again. */
+static void complete_shutdown(struct nvme_controller *c)
+{
+	uint32_t old = atomic_load(&c->csts);
+
+	while ((old & NVME_CSTS_SHST_MASK) == NVME_CSTS_SHST_OCCURRING &&
+	       !atomic_compare_exchange_weak(
+		       &c->csts, &old, (old & ~NVME_CSTS_SHST_MASK) | NVME_CSTS_SHST_COMPLETE))
+		;
+}
+
+/* With the lock of queue 0 held. */
+static void flush_for_shutdown(struct nvme_controller *c);
 
 static void shutdown_done(struct block_request *block, int result)
 {
 	struct nvme_controller *c = container_of(block, struct nvme_controller, shutdown);
 	struct nvme_cq *cq = &c->cq[0];
 
-	c->shutdown_busy = false;
+	cq->in_block--;
 	if (result)
 		nvme_fatal(c); /* there is no other way to say that data may be lost */
-	set_shutdown_status(c, NVME_CSTS_SHST_COMPLETE);
-	cq->in_block--;
+	if (c->shutdown_again) {
+		flush_for_shutdown(c);
+		return;
+	}
+	c->shutdown_busy = false;
+	complete_shutdown(c);
 	if (!cq->state.exists && !cq->in_block)
 		nvme_note(c, NVME_NOTE_QUIET);
+}
+
+static void flush_for_shutdown(struct nvme_controller *c)
+{
+	struct nvme_cq *cq = &c->cq[0];
+
+	c->shutdown_again = false;
+	c->shutdown_busy = true;
+	c->shutdown.operation = BLOCK_FLUSH;
+	c->shutdown.done = shutdown_done;
+	cq->in_block++;
+	block_queue_start(cq->blocks, &c->shutdown);
 }
 
 static void start_shutdown(struct nvme_controller *c)
@@ -172,13 +204,11 @@ static void start_shutdown(struct nvme_controller *c)
 
 	set_shutdown_status(c, NVME_CSTS_SHST_OCCURRING);
 	pthread_mutex_lock(&cq->lock);
-	if (!c->shutdown_busy) {
-		c->shutdown_busy = true;
-		c->shutdown.operation = BLOCK_FLUSH;
-		c->shutdown.done = shutdown_done;
-		cq->in_block++;
-		block_queue_start(cq->blocks, &c->shutdown);
-	}
+	/* A flush that is under way may not have what was written since it began. */
+	if (c->shutdown_busy)
+		c->shutdown_again = true;
+	else
+		flush_for_shutdown(c);
 	pthread_mutex_unlock(&cq->lock);
 }
 
@@ -352,13 +382,17 @@ static void *thread_main(void *argument)
 
 /* --- life --------------------------------------------------------------------------------- */
 
-/* As if the guest had cleared CC.EN: commands that the host has cannot be called back. */
+/*
+ * As if the guest had cleared CC.EN, and could not set it again: commands that the host
+ * has cannot be called back.
+ */
 static bool quiesce(void *device)
 {
 	struct nvme_controller *c = device;
 	bool quiet;
 
 	pthread_mutex_lock(&c->lock);
+	c->resetting = true;
 	c->registers.cc &= ~NVME_CC_EN;
 	if (c->phase == NVME_ENABLED)
 		disable(c);

@@ -269,11 +269,15 @@ static void check_temperature(struct nvme_controller *c)
 {
 	bool exceeded = nvme_temperature_exceeded(c) &&
 			(c->features.async_events & NVME_SMART_WARNING_TEMPERATURE);
+	bool due;
 
-	if (exceeded && !c->events.temperature_reported)
+	pthread_mutex_lock(&c->event_lock);
+	due = exceeded && !c->events.temperature_reported;
+	c->events.temperature_reported = exceeded;
+	pthread_mutex_unlock(&c->event_lock);
+	if (due)
 		nvme_raise_event(c, NVME_EVENT_TYPE_SMART, NVME_EVENT_SMART_TEMPERATURE,
 				 NVME_LOG_SMART);
-	c->events.temperature_reported = exceeded;
 }
 
 static void deliver_events(struct nvme_controller *c)

@@ -240,9 +240,10 @@ struct nvme_controller {
 
 	struct nvme_identity_state identity;
 
-	/* A flush for a shutdown, by queue 0. */
+	/* A flush for a shutdown, by queue 0, under whose lock these are. */
 	struct block_request shutdown;
 	bool shutdown_busy;
+	bool shutdown_again; /* asked for while it was under way */
 
 	pthread_t thread;
 	bool thread_running;

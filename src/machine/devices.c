@@ -34,6 +34,7 @@ struct machine_device {
 	bool owner_wants_back; /* who lent it to us, and the guest is to be asked */
 	bool wanted_back; /* the guest was asked for it */
 	bool given_back;
+	bool taken_away; /* by force */
 };
 
 struct machine_devices {
@@ -227,7 +228,8 @@ static void unlist(struct machine_devices *devices, struct machine_device *devic
 	pthread_mutex_unlock(&devices->list_lock);
 }
 
-static void remove_device(struct machine *machine, struct machine_device *device)
+/* False: not now, since its host has not ended what it has under way for it. */
+static bool remove_device(struct machine *machine, struct machine_device *device)
 {
 	const struct machine_event event = {
 		.kind = MACHINE_EVENT_DEVICE_DELETED,
@@ -235,7 +237,8 @@ static void remove_device(struct machine *machine, struct machine_device *device
 		.path = device->path,
 	};
 
-	zpci_unplug(machine->zpci, device->fid);
+	if (zpci_unplug(machine->zpci, device->fid) == -EBUSY)
+		return false;
 	unlist(machine->devices, device);
 	machine->devices->next_fid = MIN(machine->devices->next_fid, device->fid);
 	machine->devices->next_uid = MIN(machine->devices->next_uid, device->uid);
@@ -243,6 +246,7 @@ static void remove_device(struct machine *machine, struct machine_device *device
 	pci_function_free(device->function);
 	machine_tell(machine, &event);
 	free(device);
+	return true;
 }
 
 /* --- what the guest says ---------------------------------------------------------------- */
@@ -273,7 +277,7 @@ void machine_device_kept(struct machine *machine, uint32_t fid)
 
 	pthread_mutex_lock(&devices->list_lock);
 	device = find_fid(devices, fid);
-	refused = device && device->wanted_back && !device->given_back;
+	refused = device && device->wanted_back && !device->given_back && !device->taken_away;
 	if (refused) {
 		device->wanted_back = false;
 		memcpy(id, device->id, sizeof(id));
@@ -303,27 +307,28 @@ static void unplug_wanted(void *opaque, uint32_t fid)
 		machine_wake(machine);
 }
 
-void machine_devices_finish(struct machine *machine)
+bool machine_devices_finish(struct machine *machine)
 {
 	struct machine_devices *devices = machine->devices;
 	struct machine_device *device, *next;
-	bool gone, ask;
+	bool gone, ask, finished = true;
 
 	pthread_mutex_lock(&devices->plug_lock);
 	for (device = devices->first; device; device = next) {
 		next = device->next;
 		pthread_mutex_lock(&devices->list_lock);
-		gone = device->given_back;
+		gone = device->given_back || device->taken_away;
 		ask = device->owner_wants_back && !gone;
 		device->owner_wants_back = false;
 		device->wanted_back |= ask;
 		pthread_mutex_unlock(&devices->list_lock);
 		if (gone)
-			remove_device(machine, device);
+			finished &= remove_device(machine, device);
 		else if (ask)
 			(void)zpci_request_unplug(machine->zpci, device->fid);
 	}
 	pthread_mutex_unlock(&devices->plug_lock);
+	return finished;
 }
 
 void machine_devices_reset(struct machine *machine)
@@ -335,7 +340,7 @@ void machine_devices_reset(struct machine *machine)
 	for (device = devices->first; device; device = next) {
 		next = device->next;
 		if (device->wanted_back) /* no vCPU runs that could change it */
-			remove_device(machine, device);
+			(void)remove_device(machine, device);
 	}
 	pthread_mutex_unlock(&devices->plug_lock);
 }
@@ -373,11 +378,12 @@ int machine_device_del(struct machine *machine, const char *id, bool force)
 		pthread_mutex_lock(&devices->list_lock);
 		force |= device->wanted_back;
 		device->wanted_back = true;
+		device->taken_away |= force;
 		pthread_mutex_unlock(&devices->list_lock);
-		if (force)
-			remove_device(machine, device);
-		else
+		if (!force)
 			rc = zpci_request_unplug(machine->zpci, device->fid);
+		else if (!remove_device(machine, device))
+			machine_wake(machine);
 	}
 	pthread_mutex_unlock(&devices->plug_lock);
 	return rc;

@@ -41,10 +41,14 @@ void machine_device_deconfigured(struct machine *machine, uint32_t fid);
 /* … or has said, by configuring what it has configured already, that it keeps it. */
 void machine_device_kept(struct machine *machine, uint32_t fid);
 
-/* The main thread, when it was woken: remove what the guest has given back. */
-void machine_devices_finish(struct machine *machine);
+/*
+ * The main thread, when it was woken: remove what the guest has given back, or what was
+ * taken away from it. False: something that is under way in the host keeps a device; to be
+ * tried again.
+ */
+bool machine_devices_finish(struct machine *machine);
 
-/* The main thread, for a reset, before libzpci is reset. No vCPU runs. */
+/* The main thread, for a reset, before libzpci is reset. No vCPU runs, devices are quiet. */
 void machine_devices_reset(struct machine *machine);
 
 #endif

@@ -84,6 +84,9 @@ struct machine {
 	unsigned int reset_cpu;
 	const char *reset_reason; /* as events name it; NULL: they do not tell */
 	bool reset_by_guest;
+	/* The main thread's: since when a reset waits for the host, in ms; 0: it does not. */
+	uint64_t reset_since;
+	bool reset_complained;
 	struct machine_cpu cpu[CPU_MAX_VCPUS];
 
 	/* Set before the run. */

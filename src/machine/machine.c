@@ -44,6 +44,12 @@
 /* Milliseconds after which a vCPU that shall leave vcpu_run() is told again. */
 #define HOLD_INTERVAL 100
 
+/* Milliseconds after which it is looked again whether the host has ended something. */
+#define AGAIN_INTERVAL 10
+
+/* Milliseconds after which a person is told that it has not. */
+#define PATIENCE 5000
+
 static const char *const exit_names[] = {
 	[VCPU_EXIT_STOPPED] = "stopped",
 	[VCPU_EXIT_DISABLED_WAIT] = "disabled wait",
@@ -314,7 +320,42 @@ void machine_listen(struct machine *machine, machine_listener *listener, void *o
 
 /* --- the main thread ------------------------------------------------------------------- */
 
-/* Do what machine_request_reset() asked for. 0 or -errno, reported. */
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/*
+ * Memory to which the host may still transfer something cannot be given to what is loaded
+ * next. So a reset begins when nothing is under way; vCPUs are held until then, but
+ * signals and the monitor are served. True: it can begin.
+ */
+static bool ready_for_reset(struct machine *machine)
+{
+	uint32_t fid;
+
+	pthread_mutex_lock(&machine->lock);
+	hold_all(machine);
+	wait_all_held(machine);
+	pthread_mutex_unlock(&machine->lock);
+	if (machine_pci_quiesce(machine, &fid)) {
+		machine->reset_since = 0;
+		return true;
+	}
+	if (!machine->reset_since) {
+		machine->reset_since = now_ms();
+		machine->reset_complained = false;
+	} else if (!machine->reset_complained && now_ms() - machine->reset_since > PATIENCE) {
+		machine->reset_complained = true;
+		log_line("reset waits for the device with fid=%#x: its host does not answer", fid);
+	}
+	return false;
+}
+
+/* Do what machine_request_reset() asked for; vCPUs are held. 0 or -errno, reported. */
 static int do_reset(struct machine *machine)
 {
 	struct machine_event event = { .kind = MACHINE_EVENT_RESET };
@@ -324,8 +365,6 @@ static int do_reset(struct machine *machine)
 	int rc;
 
 	pthread_mutex_lock(&machine->lock);
-	hold_all(machine);
-	wait_all_held(machine);
 	kind = machine->reset;
 	cpu = machine->reset_cpu;
 	event.reason = machine->reset_reason;
@@ -474,6 +513,7 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 {
 	enum machine_status status = MACHINE_POWERED_OFF;
 	struct shutdown_request request = { .made = false };
+	bool again = false;
 
 	for (;;) {
 		struct pollfd fds[2] = {
@@ -486,7 +526,9 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 		uint64_t count;
 
 		if (poll(fds, ARRAY_SIZE(fds),
-			 machine_devices_present(machine) ? MEASUREMENT_INTERVAL : -1) < 0)
+			 again				  ? AGAIN_INTERVAL :
+			 machine_devices_present(machine) ? MEASUREMENT_INTERVAL :
+							    -1) < 0)
 			continue;
 		if (machine_devices_present(machine))
 			machine_pci_update(machine);
@@ -494,7 +536,9 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 			end->reason = "host-signal";
 			return status;
 		}
-		if (!fds[0].revents || read(machine->wake, &count, sizeof(count)) < 0)
+		if (fds[0].revents)
+			(void)!read(machine->wake, &count, sizeof(count));
+		else if (!again)
 			continue;
 		pthread_mutex_lock(&machine->lock);
 		ended = machine->ended;
@@ -504,6 +548,10 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 		end->reason = end_requested;
 		if (end_requested)
 			return machine->lockstep.failed ? MACHINE_FAILED : MACHINE_POWERED_OFF;
+		if (kind != MACHINE_RESET_NONE && !ready_for_reset(machine)) {
+			again = true;
+			continue;
+		}
 		if (kind != MACHINE_RESET_NONE) {
 			if (do_reset(machine)) {
 				end->reason = "host-error";
@@ -513,7 +561,7 @@ static enum machine_status main_loop(struct machine *machine, struct machine_eve
 		} else if (ended) {
 			return how_ended(machine, end);
 		}
-		machine_devices_finish(machine);
+		again = !machine_devices_finish(machine);
 	}
 }
 
@@ -751,9 +799,31 @@ fail:
 	return status;
 }
 
+/* Has the host ended what devices had under way, or does it soon? */
+static bool come_to_rest(struct machine *machine)
+{
+	const struct timespec pause = { 0, AGAIN_INTERVAL * 1000000 };
+	uint64_t begun = now_ms();
+	uint32_t fid;
+
+	while (!machine_pci_quiesce(machine, &fid)) {
+		if (now_ms() - begun > PATIENCE) {
+			log_line("the device with fid=%#x is left as it is: its host does not "
+				 "answer",
+				 fid);
+			return false;
+		}
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 void machine_destroy(struct machine *machine)
 {
 	if (!machine)
+		return;
+	/* What the host may still use then ends with the process. */
+	if (machine->zpci && !come_to_rest(machine))
 		return;
 	/* Devices first: they use memory and interruptions. */
 	machine_pci_destroy(machine);

@@ -64,6 +64,7 @@ enum machine_status machine_create(const struct machine_config *config, struct m
 /* Run until the guest ends or is ended. Reports what a person has to know. */
 enum machine_status machine_run(struct machine *machine);
 
+/* Gives devices some seconds to end what they have begun; what then has not is left. */
 void machine_destroy(struct machine *machine);
 
 #endif

@@ -274,6 +274,11 @@ void machine_pci_return_event(struct machine *machine, const struct machine_pci_
 	zpci_return_event(machine->zpci, &back);
 }
 
+bool machine_pci_quiesce(struct machine *machine, uint32_t *fid)
+{
+	return zpci_quiesce(machine->zpci, fid);
+}
+
 void machine_pci_reset(struct machine *machine)
 {
 	zpci_reset(machine->zpci);

@@ -31,7 +31,13 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size);
 /* What was plugged is unplugged; the devices themselves stay. */
 void machine_pci_destroy(struct machine *machine);
 
-/* A subsystem reset. No vCPU runs. */
+/*
+ * The host has ended what functions had under way, and will not be given more before a
+ * reset; false: try again, for function `fid` at least it has not. No vCPU runs.
+ */
+bool machine_pci_quiesce(struct machine *machine, uint32_t *fid);
+
+/* A subsystem reset. No vCPU runs, and functions are quiet. */
 void machine_pci_reset(struct machine *machine);
 
 /* The CPU with this address has stopped: others are told of its interruptions. */

@@ -31,10 +31,18 @@ int pci_function_attach(struct pci_function *f, struct pci_dma_space *dma,
 void pci_function_detach(struct pci_function *f);
 
 /*
- * Begin nothing new; true when a reset would not have to wait for the host, false: ask
- * again later. It never waits itself.
+ * Begin nothing new until a reset; true when that would not have to wait for the host,
+ * false: ask again later. It never waits itself.
  */
 bool pci_function_quiesce(struct pci_function *f);
+
+/*
+ * The same until it is true, for at most so many microseconds. Then nothing can begin
+ * before this thread has called one of the two others, and no one else can reset it.
+ */
+bool pci_function_settle(struct pci_function *f, unsigned limit_us);
+void pci_function_reset_settled(struct pci_function *f);
+void pci_function_detach_settled(struct pci_function *f);
 
 /* Its kind of measurement, and the counters of that, 0 where it has none. */
 enum pci_measurement pci_function_measurement(const struct pci_function *f);

@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/abi.h"
 #include "base/byteorder.h"
@@ -60,6 +61,10 @@
 #define EXPRESS_DEVICE_CONTROL 8
 #define EXPRESS_RESET 0x8000
 #define EXPRESS_LENGTH 0x3c
+
+/* What a vCPU waits at most for a reset; a disk that works has answered by then. */
+#define RESET_SETTLE_US 10000
+#define SETTLE_PAUSE_US 100
 
 struct bar {
 	uint64_t size; /* 0: none */
@@ -108,6 +113,8 @@ struct pci_function {
 	atomic_bool bus_master;
 	atomic_bool msix_enabled;
 	atomic_bool msi_enabled;
+	/* A function-level reset waits for the device; it ends with reset_lock held. */
+	atomic_bool resetting;
 
 	/* The host side; changes only while the device is quiet. */
 	struct pci_dma_space *_Atomic dma;
@@ -731,37 +738,9 @@ int pci_function_attach(struct pci_function *f, struct pci_dma_space *dma,
 	return 0;
 }
 
-void pci_function_detach(struct pci_function *f)
+/* As after power on, all but the device. */
+static void reset_config(struct pci_function *f)
 {
-	if (!f->dma)
-		return;
-	if (f->ops.detaching)
-		f->ops.detaching(f->device);
-	pci_function_reset(f);
-	pthread_mutex_lock(&f->lock);
-	f->dma = NULL;
-	f->msi_ops = NULL;
-	pthread_mutex_unlock(&f->lock);
-}
-
-bool pci_function_quiesce(struct pci_function *f)
-{
-	bool quiet;
-
-	if (!f->ops.quiesce)
-		return true;
-	/* A reset under way may be waiting for the host. */
-	if (pthread_mutex_trylock(&f->reset_lock))
-		return false;
-	quiet = f->ops.quiesce(f->device);
-	pthread_mutex_unlock(&f->reset_lock);
-	return quiet;
-}
-
-void pci_function_reset(struct pci_function *f)
-{
-	pthread_mutex_lock(&f->reset_lock);
-	/* Silence first, so that nothing of before is heard of during the reset. */
 	pthread_mutex_lock(&f->lock);
 	for (unsigned offset = 0; offset < PCI_CONFIG_SIZE; offset += 4)
 		set_config_word(f, offset, load_le32(f->initial + offset));
@@ -769,9 +748,112 @@ void pci_function_reset(struct pci_function *f)
 		msix_reset(&f->msix);
 	update_derived(f);
 	pthread_mutex_unlock(&f->lock);
+}
+
+/* With reset_lock held. */
+static void reset_all(struct pci_function *f)
+{
+	/* Silence first, so that nothing of before is heard of during the reset. */
+	reset_config(f);
 	if (f->ops.reset)
 		f->ops.reset(f->device);
+	f->resetting = false;
+}
+
+/* With reset_lock held. */
+static bool quiesce(struct pci_function *f)
+{
+	return !f->ops.quiesce || f->ops.quiesce(f->device);
+}
+
+void pci_function_reset(struct pci_function *f)
+{
+	pthread_mutex_lock(&f->reset_lock);
+	pci_function_reset_settled(f);
+}
+
+bool pci_function_quiesce(struct pci_function *f)
+{
+	bool quiet;
+
+	/* A reset under way may be waiting for the host. */
+	if (pthread_mutex_trylock(&f->reset_lock))
+		return false;
+	quiet = quiesce(f);
 	pthread_mutex_unlock(&f->reset_lock);
+	return quiet;
+}
+
+bool pci_function_settle(struct pci_function *f, unsigned limit_us)
+{
+	const struct timespec pause = { 0, SETTLE_PAUSE_US * 1000 };
+
+	for (unsigned waited = 0;; waited += SETTLE_PAUSE_US) {
+		if (!pthread_mutex_trylock(&f->reset_lock)) {
+			if (quiesce(f))
+				return true;
+			pthread_mutex_unlock(&f->reset_lock);
+		}
+		if (waited >= limit_us)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+}
+
+void pci_function_reset_settled(struct pci_function *f)
+{
+	reset_all(f);
+	pthread_mutex_unlock(&f->reset_lock);
+}
+
+void pci_function_detach_settled(struct pci_function *f)
+{
+	if (f->ops.detaching)
+		f->ops.detaching(f->device);
+	pci_function_reset_settled(f);
+	pthread_mutex_lock(&f->lock);
+	f->dma = NULL;
+	f->msi_ops = NULL;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void pci_function_detach(struct pci_function *f)
+{
+	if (!f->dma)
+		return;
+	pthread_mutex_lock(&f->reset_lock);
+	pci_function_detach_settled(f);
+}
+
+/* Is no function-level reset under way, or can it be ended now? */
+static bool is_ready(struct pci_function *f)
+{
+	if (likely(!atomic_load_explicit(&f->resetting, memory_order_relaxed)))
+		return true;
+	if (pthread_mutex_trylock(&f->reset_lock))
+		return false;
+	if (f->resetting && quiesce(f))
+		reset_all(f);
+	pthread_mutex_unlock(&f->reset_lock);
+	return !f->resetting;
+}
+
+/*
+ * Function-level reset. It ends at once where the device allows that, else when what the
+ * host has under way for it has ended. No vCPU waits for that: until then the
+ * function is silent, and its config space reads as if it were not there, as it may of
+ * a function that needs longer than 100 ms (Linux looks for up to a minute:
+ * pci_dev_wait() in drivers/pci/pci.c). Whoever looks ends the reset when that is possible.
+ */
+static void function_level_reset(struct pci_function *f)
+{
+	const struct timespec pause = { 0, SETTLE_PAUSE_US * 1000 };
+
+	f->resetting = true;
+	reset_config(f);
+	for (unsigned waited = 0; !is_ready(f) && waited < RESET_SETTLE_US;
+	     waited += SETTLE_PAUSE_US)
+		nanosleep(&pause, NULL);
 }
 
 /* --- config space --------------------------------------------------------------- */
@@ -782,6 +864,8 @@ uint32_t pci_function_config_read(struct pci_function *f, unsigned offset, unsig
 
 	if (!range_fits(offset, size, PCI_CONFIG_SIZE) || size > 4)
 		return ~0u >> (size >= 4 ? 0 : 32 - 8 * size);
+	if (!is_ready(f))
+		return ~0u >> (32 - 8 * size);
 	value = config_word(f, offset & ~3u) >> 8 * (offset & 3);
 	if (size < 4)
 		value &= (1u << 8 * size) - 1;
@@ -813,8 +897,10 @@ void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned
 		return;
 	reset = f->express && touches(offset, size, reset_byte, 1) &&
 		value >> 8 * (reset_byte - offset) & (EXPRESS_RESET >> 8);
+	if (!is_ready(f))
+		return;
 	if (reset) {
-		pci_function_reset(f);
+		function_level_reset(f);
 		return;
 	}
 	command = touches(offset, size, PCI_COMMAND, 2);
@@ -843,7 +929,7 @@ uint64_t pci_function_bar_size(const struct pci_function *f, unsigned bar)
 
 uint32_t pci_function_bar_value(struct pci_function *f, unsigned bar)
 {
-	return bar < PCI_BAR_COUNT ? pci_function_config_read(f, PCI_BAR0 + 4 * bar, 4) : 0;
+	return bar < PCI_BAR_COUNT ? config_word(f, PCI_BAR0 + 4 * bar) : 0;
 }
 
 /* Where in the MSI-X table, or the pending bits, is this offset? */

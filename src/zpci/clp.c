@@ -436,6 +436,9 @@ static enum response_code enable(struct zpci_function *f, const struct function_
 	}
 }
 
+/* A disk that works has answered by then; Linux tries again 100 times, 20 ms apart. */
+#define SETTLE_US 10000
+
 /*
  * The vCPU takes no interruption meanwhile, so a device that waits for its host is not
  * waited for: the program hears that the function is busy and tries again.
@@ -446,9 +449,9 @@ static enum response_code disable(struct zpci_function *f, uint32_t fh)
 		return RESPONSE_HANDLE_OPERATION;
 	if (f->state == FUNCTION_DISABLED)
 		return fh & FH_ENABLED ? RESPONSE_ALREADY : RESPONSE_HANDLE_OPERATION;
-	if (!function_quiesce(f))
+	if (!function_settle(f, SETTLE_US))
 		return RESPONSE_BUSY;
-	function_disable(f);
+	function_disable(f, FUNCTION_DISABLED);
 	return RESPONSE_OK;
 }
 

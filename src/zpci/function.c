@@ -16,6 +16,7 @@
  * them. What each operation answers in each state: "States" in docs/zpci.md.
  */
 #include <errno.h>
+#include <limits.h>
 #include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -398,6 +399,33 @@ int zpci_plug_sized(struct zpci *zpci, struct pci_function *pci,
 	return rc;
 }
 
+/*
+ * Cut a function off: in its new state nobody reaches it, it reaches nothing. With `control`
+ * held.
+ */
+static void cut_off(struct zpci_function *f, enum function_state state)
+{
+	pthread_mutex_lock(&f->lock);
+	f->fh = state == FUNCTION_RESERVED ? 0 : f->fh & ~FH_ENABLED;
+	f->mio = false;
+	f->state = state;
+	f->route = (struct interrupt_route){ 0 };
+	function_update_dma(f);
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* The device is quiet: forget what was registered. With `control` held. */
+static void forget(struct zpci_function *f)
+{
+	dma_space_drain(f->dma, UINT64_MAX);
+	mapping_clear(f);
+
+	pthread_mutex_lock(&f->lock);
+	ioat_set(f, &(struct ioat){ 0 });
+	measurement_stop(f);
+	pthread_mutex_unlock(&f->lock);
+}
+
 static bool has_users(struct zpci_function *f, unsigned own)
 {
 	if (atomic_load(&f->users) > own)
@@ -424,16 +452,6 @@ static void wait_for_users(struct zpci_function *f, unsigned own)
 		nanosleep(&pause, NULL);
 }
 
-void function_reach_standby(struct zpci_function *f)
-{
-	if (f->state == FUNCTION_STANDBY)
-		return;
-	function_disable(f);
-	pthread_mutex_lock(&f->lock);
-	f->state = FUNCTION_STANDBY;
-	pthread_mutex_unlock(&f->lock);
-}
-
 int zpci_unplug(struct zpci *zpci, uint32_t fid)
 {
 	struct zpci_function *f = function_enter_fid(zpci, fid);
@@ -450,17 +468,21 @@ int zpci_unplug(struct zpci *zpci, uint32_t fid)
 		function_leave(f);
 		return -ENOENT;
 	}
+	if (!function_settle(f, 0)) {
+		pthread_mutex_unlock(&f->control);
+		function_leave(f);
+		return -EBUSY;
+	}
 	configured = f->state != FUNCTION_STANDBY;
-	function_reach_standby(f);
-	pthread_mutex_lock(&f->lock);
-	f->fh = 0;
-	f->state = FUNCTION_RESERVED;
-	pthread_mutex_unlock(&f->lock);
+	cut_off(f, FUNCTION_RESERVED);
 	pthread_mutex_unlock(&f->control);
 
 	wait_for_users(f, 1);
 	TRACE(zpci, "zpci_unplug", "fid=%#x fh=%08x", fid, fh);
-	pci_function_detach(f->pci);
+	pthread_mutex_lock(&f->control);
+	pci_function_detach_settled(f->pci);
+	forget(f);
+	pthread_mutex_unlock(&f->control);
 	event_availability(f, configured ? PEC_CONFIGURED_TO_STANDBY : PEC_STANDBY_TO_RESERVED, fh);
 	/* The slot is free once `pci` is NULL, which the lock makes others see. */
 	pthread_mutex_lock(&zpci->slots_lock);
@@ -519,41 +541,17 @@ void function_enable(struct zpci_function *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
-/* A disk that works has answered by then; Linux tries again 100 times, 20 ms apart. */
-#define QUIESCE_PAUSE_NS 100000
-#define QUIESCE_ATTEMPTS 100
-
-bool function_quiesce(struct zpci_function *f)
+bool function_settle(struct zpci_function *f, unsigned limit_us)
 {
-	const struct timespec pause = { 0, QUIESCE_PAUSE_NS };
-
-	for (unsigned i = 0; i < QUIESCE_ATTEMPTS; i++) {
-		if (pci_function_quiesce(f->pci))
-			return true;
-		nanosleep(&pause, NULL);
-	}
-	return false;
+	return pci_function_settle(f->pci, limit_us);
 }
 
-void function_disable(struct zpci_function *f)
+void function_disable(struct zpci_function *f, enum function_state state)
 {
-	/* Nothing new begins; then the device stops and forgets; then what is left ends. */
-	pthread_mutex_lock(&f->lock);
-	f->fh &= ~FH_ENABLED;
-	f->mio = false;
-	f->state = FUNCTION_DISABLED;
-	f->route = (struct interrupt_route){ 0 };
-	function_update_dma(f);
-	pthread_mutex_unlock(&f->lock);
-
-	pci_function_reset(f->pci);
-	dma_space_drain(f->dma, UINT64_MAX);
-	mapping_clear(f);
-
-	pthread_mutex_lock(&f->lock);
-	ioat_set(f, &(struct ioat){ 0 });
-	measurement_stop(f);
-	pthread_mutex_unlock(&f->lock);
+	/* Nothing new begins; then the device forgets; then what is left ends. */
+	cut_off(f, state);
+	pci_function_reset_settled(f->pci);
+	forget(f);
 }
 
 /* A function that works can fail; one that is configured can break for good. */
@@ -587,6 +585,24 @@ bool function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t ad
 	return failed;
 }
 
+bool zpci_quiesce(struct zpci *zpci, uint32_t *fid)
+{
+	bool quiet = true;
+
+	for (unsigned i = 0; i < ZPCI_FUNCTIONS_MAX; i++) {
+		struct zpci_function *f = function_enter_slot(zpci, i);
+
+		if (!f)
+			continue;
+		if (f->state != FUNCTION_STANDBY && !pci_function_quiesce(f->pci)) {
+			quiet = false;
+			*fid = f->config.fid;
+		}
+		function_leave(f);
+	}
+	return quiet;
+}
+
 void zpci_reset(struct zpci *zpci)
 {
 	for (unsigned i = 0; i < ZPCI_FUNCTIONS_MAX; i++) {
@@ -595,8 +611,11 @@ void zpci_reset(struct zpci *zpci)
 		if (!f)
 			continue;
 		pthread_mutex_lock(&f->control);
-		if (f->state != FUNCTION_STANDBY)
-			function_disable(f);
+		if (f->state != FUNCTION_STANDBY) {
+			while (!function_settle(f, UINT_MAX))
+				;
+			function_disable(f, FUNCTION_DISABLED);
+		}
 		pthread_mutex_unlock(&f->control);
 		function_leave(f);
 	}

@@ -353,14 +353,13 @@ static inline enum function_state function_state(const struct zpci_function *f)
 
 /* With `control` held: */
 void function_enable(struct zpci_function *f);
-void function_disable(struct zpci_function *f);
 /*
- * Let the device come to rest, for some milliseconds at most. False: it has not, and
- * disabling would have to wait for the host; it begins nothing new meanwhile.
+ * Let the device come to rest, for so many microseconds at most. False: it has not, and
+ * disabling would have to wait for the host; it begins nothing new meanwhile. True:
+ * function_disable() has to follow, with which it ends up disabled or in standby.
  */
-bool function_quiesce(struct zpci_function *f);
-/* From whichever state, disabled first. */
-void function_reach_standby(struct zpci_function *f);
+bool function_settle(struct zpci_function *f, unsigned limit_us);
+void function_disable(struct zpci_function *f, enum function_state state);
 
 /*
  * Put an enabled function into the error state and report it. Any thread, no

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "zpci/internal.h"
@@ -73,6 +74,14 @@ static const struct zpci_machine_ops nobody = {
 	.directed_interruption = ignore_directed,
 };
 
+static void unplug_at_last(struct zpci *zpci, uint32_t fid)
+{
+	const struct timespec pause = { 0, 1000000 };
+
+	while (zpci_unplug(zpci, fid) == -EBUSY)
+		nanosleep(&pause, NULL);
+}
+
 void zpci_destroy(struct zpci *zpci)
 {
 	if (!zpci)
@@ -82,7 +91,7 @@ void zpci_destroy(struct zpci *zpci)
 		struct zpci_function *f = zpci->slots[i];
 
 		if (f->state != FUNCTION_RESERVED)
-			zpci_unplug(zpci, f->config.fid);
+			unplug_at_last(zpci, f->config.fid);
 	}
 	for (unsigned i = 0; i < zpci->slots_used; i++) {
 		struct zpci_function *f = zpci->slots[i];

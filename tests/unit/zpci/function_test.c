@@ -3,6 +3,7 @@
 #include "guest.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -460,6 +461,65 @@ static void surprise_removal_ends_everything(void **state)
 	assert_int_equal(g->cc, 3);
 }
 
+static void function_whose_device_waits_for_its_host_is_removed_later(void **state)
+{
+	struct guest *g = *state;
+	unsigned resets;
+
+	enable_with_everything(g);
+	resets = g->device.resets;
+	g->device.busy = 2;
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), -EBUSY);
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), -EBUSY);
+	/* For the guest nothing has happened: memory of transfers is not free yet. */
+	assert_false(zpci_has_event(g->zpci));
+	assert_int_equal(g->device.resets, resets);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 0);
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
+	assert_int_equal(g->device.resets, resets + 1);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 3);
+}
+
+static void deconfiguring_does_not_wait_for_a_device_that_waits_for_its_host(void **state)
+{
+	struct guest *g = *state;
+	unsigned resets;
+
+	enable_with_everything(g);
+	resets = g->device.resets;
+	g->device.busy = UINT_MAX;
+	assert_int_equal(zpci_sclp_deconfigure(g->zpci, GUEST_FID), 0x0340);
+	assert_int_equal(g->device.resets, resets);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 0);
+	g->device.busy = 20;
+	assert_int_equal(zpci_sclp_deconfigure(g->zpci, GUEST_FID), 0x0020);
+	assert_int_equal(g->device.resets, resets + 1);
+	guest_pcilg(g, 0, 0, 4);
+	assert_int_equal(g->cc, 3);
+}
+
+static void functions_are_asked_to_come_to_rest_before_a_reset(void **state)
+{
+	struct guest *g = *state;
+	uint32_t fid = 0;
+
+	enable_with_everything(g);
+	g->device.busy = 1;
+	assert_false(zpci_quiesce(g->zpci, &fid));
+	assert_int_equal(fid, GUEST_FID);
+	assert_true(zpci_quiesce(g->zpci, &fid));
+	zpci_reset(g->zpci);
+	/* One in standby begins nothing; it would not be reset afterwards, either. */
+	zpci_sclp_deconfigure(g->zpci, GUEST_FID);
+	g->device.busy = 1;
+	assert_true(zpci_quiesce(g->zpci, &fid));
+	assert_int_equal(g->device.busy, 1);
+	g->device.busy = 0;
+}
+
 /* What a device that is there returns. */
 #define WITNESS 0x11223344
 
@@ -836,6 +896,9 @@ int main(void)
 		TEST(service_processor_configures_and_deconfigures),
 		TEST(guest_is_asked_before_a_function_is_taken_away),
 		TEST(surprise_removal_ends_everything),
+		TEST(function_whose_device_waits_for_its_host_is_removed_later),
+		TEST(deconfiguring_does_not_wait_for_a_device_that_waits_for_its_host),
+		TEST(functions_are_asked_to_come_to_rest_before_a_reset),
 		TEST(identifiers_are_taken_until_the_guest_knows_of_the_removal),
 		TEST(no_function_is_asked_for_that_was_unplugged_meanwhile),
 		TEST(nobody_uses_a_function_that_has_been_unplugged),

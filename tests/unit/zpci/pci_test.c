@@ -3,6 +3,7 @@
 #include "guest.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #define EXPRESS_OFFSET 0x4c /* after the 12 bytes of MSI-X */
@@ -287,6 +288,37 @@ static void function_level_reset_forgets_everything(void **state)
 	assert_int_equal(w->messages.count, 0);
 }
 
+static void function_level_reset_does_not_wait_for_a_device_that_waits_for_its_host(void **state)
+{
+	struct world *w = *state;
+	unsigned resets = w->device.resets;
+
+	set_vector(w, 0, 5, false);
+	enable_msix(w, 0x8000);
+	w->device.busy = UINT_MAX;
+	pci_function_config_write(w->f, EXPRESS_OFFSET + 8, 2, 0x8000);
+	/* It is silent, and not there yet. */
+	assert_int_equal(w->device.resets, resets);
+	assert_false(pci_function_is_bus_master(w->f));
+	pci_function_msix_notify(w->f, 0);
+	assert_int_equal(w->messages.count, 0);
+	assert_int_equal(config(w, 0), 0xffffffff);
+	assert_int_equal(pci_function_config_read(w->f, PCI_COMMAND, 2), 0xffff);
+	assert_int_equal(pci_function_config_read(w->f, PCI_COMMAND, 1), 0xff);
+	assert_int_equal(pci_function_bar_value(w->f, 0), 4);
+	pci_function_config_write(w->f, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	assert_false(pci_function_is_bus_master(w->f));
+
+	w->device.busy = 1;
+	assert_int_equal(config(w, 0), 0xffffffff);
+	assert_int_equal(w->device.resets, resets);
+	assert_int_not_equal(config(w, 0), 0xffffffff);
+	assert_int_equal(w->device.resets, resets + 1);
+	pci_function_config_write(w->f, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	assert_true(pci_function_is_bus_master(w->f));
+	assert_int_equal(w->device.resets, resets + 1);
+}
+
 static void function_attaches_once_and_detaches(void **state)
 {
 	struct world *w = *state;
@@ -367,6 +399,7 @@ int main(void)
 		TEST(table_holds_what_was_written_and_the_device_sees_nothing),
 		TEST(msi_puts_the_vector_into_the_data),
 		TEST(function_level_reset_forgets_everything),
+		TEST(function_level_reset_does_not_wait_for_a_device_that_waits_for_its_host),
 		TEST(function_attaches_once_and_detaches),
 		TEST(block_without_a_block_callback_is_ascending_writes),
 		TEST(host_that_keeps_the_vectors_is_told_of_each),
