@@ -14,6 +14,7 @@
 #include "machine/version.h"
 #include "monitor/monitor.h"
 #include "options.h"
+#include "serve.h"
 
 /* Somebody may have closed them; then no file that is opened shall take their place. */
 static void open_standard_descriptors(void)
@@ -55,6 +56,18 @@ static enum machine_status run(const struct options *options)
 	return status;
 }
 
+static enum machine_status serve(const struct options *options)
+{
+	char error[LOG_LINE_MAX] = "";
+	int rc;
+
+	for (unsigned int i = 0; i < options->trace_count; i++)
+		trace_enable(options->traces[i]);
+	rc = serve_device(options->devices, options->socket_path, error, sizeof(error));
+	log_line("%s", error);
+	return rc == -ENOMEM || rc == -EIO ? MACHINE_FAILED : MACHINE_WRONG_REQUEST;
+}
+
 int main(int argc, char **argv)
 {
 	char error[LOG_LINE_MAX] = "";
@@ -72,6 +85,9 @@ int main(int argc, char **argv)
 	switch (options.command) {
 	case OPTIONS_RUN:
 		status = run(&options);
+		break;
+	case OPTIONS_DEVICE:
+		status = serve(&options);
 		break;
 	case OPTIONS_DEVICES:
 		device_print_types(stdout);

@@ -415,6 +415,100 @@ static int parse_run(struct parser *parser, int argc, char **argv)
 	return check_uids(parser);
 }
 
+/* --- device ---------------------------------------------------------------------------- */
+
+/*
+ * "TYPE,property=value,…,socket=PATH": the socket is not a property of the device. What is
+ * left is put together again, with commas inside values written twice as they were.
+ */
+static int split_socket(struct parser *parser, const char *text, char *device)
+{
+	static const char prefix[] = "socket=";
+	char *copy = strdup(text), *rest = copy, *word, *out = device;
+	int rc = 0;
+
+	if (!copy) {
+		wrong(parser, "out of memory");
+		return -ENOMEM;
+	}
+	while (!rc && (word = words_next(&rest))) {
+		if (strncmp(word, prefix, strlen(prefix))) {
+			if (out != device)
+				*out++ = ',';
+			for (; *word; word++) {
+				*out++ = *word;
+				if (*word == ',')
+					*out++ = ',';
+			}
+		} else if (parser->options->socket_path) {
+			rc = wrong(parser, "device %s: socket= is given twice", text);
+		} else {
+			parser->options->socket_path = strdup(word + strlen(prefix));
+			if (!parser->options->socket_path) {
+				wrong(parser, "out of memory");
+				rc = -ENOMEM;
+			}
+		}
+	}
+	*out = 0;
+	free(copy);
+	return rc;
+}
+
+static int set_served_device(struct parser *parser, const char *text)
+{
+	struct options *options = parser->options;
+	char *device = malloc(2 * strlen(text) + 1);
+	char reason[DEVICE_ERROR_MAX];
+	int rc;
+
+	if (!device) {
+		wrong(parser, "out of memory");
+		return -ENOMEM;
+	}
+	rc = split_socket(parser, text, device);
+	if (!rc && (!options->socket_path || !*options->socket_path))
+		rc = wrong(parser, "device %s: wants socket=PATH: where clients connect", text);
+	if (!rc) {
+		rc = device_parse(device, options->devices, reason, sizeof(reason));
+		if (rc)
+			snprintf(parser->error, parser->error_size, "%s", reason);
+		else
+			options->device_count = 1;
+	}
+	free(device);
+	if (!rc && !options->devices->type->create)
+		rc = wrong(parser, "device %s: only devices of zvisor itself can be served",
+			   options->devices->type->name);
+	return rc;
+}
+
+static int parse_device(struct parser *parser, int argc, char **argv)
+{
+	struct options *options = parser->options;
+	int rc = 0;
+
+	options->command = OPTIONS_DEVICE;
+	for (int i = 1; !rc && i < argc; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			options->command = OPTIONS_HELP;
+			return 0;
+		}
+		if (!strcmp(argv[i], "--trace") && i + 1 < argc)
+			rc = add_trace(parser, argv[++i]);
+		else if (*argv[i] == '-')
+			rc = wrong(parser, "%s: device has no such option; see `zvisor --help`",
+				   argv[i]);
+		else if (options->device_count)
+			rc = wrong(parser, "device %s: one device at a time", argv[i]);
+		else
+			rc = set_served_device(parser, argv[i]);
+	}
+	if (!rc && !options->device_count)
+		rc = wrong(parser, "device: write TYPE,PROPERTY=VALUE,...,socket=PATH");
+	return rc;
+}
+
 /* ------------------------------------------------------------------------------------------ */
 
 static const struct {
@@ -446,13 +540,13 @@ int options_parse(int argc, char **argv, struct options *options, char *error, s
 	};
 	if (argc < 2)
 		return wrong(&parser, "a command is missing; see `zvisor --help`");
-	if (!strcmp(argv[1], "run")) {
+	if (!strcmp(argv[1], "run") || !strcmp(argv[1], "device")) {
 		options->devices = calloc(OPTIONS_DEVICES_MAX + 1, sizeof(*options->devices));
 		if (!options->devices) {
 			wrong(&parser, "out of memory");
 			return -ENOMEM;
 		}
-		rc = parse_run(&parser, argc - 1, argv + 1);
+		rc = (argv[1][0] == 'r' ? parse_run : parse_device)(&parser, argc - 1, argv + 1);
 		if (rc)
 			options_clear(options);
 		return rc;
@@ -478,14 +572,17 @@ void options_clear(struct options *options)
 		device_config_clear(&options->devices[i]);
 	free(options->devices);
 	free(options->qmp_path);
+	free(options->socket_path);
 	options->devices = NULL;
 	options->qmp_path = NULL;
+	options->socket_path = NULL;
 	options->device_count = 0;
 }
 
 void options_print_help(void)
 {
 	fputs("usage: zvisor run --kernel FILE [OPTION]...\n"
+	      "       zvisor device TYPE[,PROPERTY=VALUE]...,socket=PATH [--trace PATTERN]...\n"
 	      "       zvisor devices | machines | trace-events | --help | --version\n"
 	      "\n"
 	      "Boots Linux for IBM Z, or another s390x program, in a virtual machine.\n"
@@ -508,6 +605,9 @@ void options_print_help(void)
 	      "  --lockstep N[@FROM],HOW,FILE\n"
 	      "                     for tests: write a hash of the registers each N instructions;\n"
 	      "                     HOW is translated, cached, flushed, unchained or uncached\n"
+	      "\n"
+	      "`zvisor device` serves a device from a process of its own, by vfio-user: to\n"
+	      "--device vfio-user,socket=PATH, to QEMU's vfio-user-pci, or to another client.\n"
 	      "\n"
 	      "On a terminal, Ctrl-a x ends the guest and Ctrl-a h shows help.\n"
 	      "\n"

@@ -15,6 +15,7 @@
 
 enum options_command {
 	OPTIONS_RUN,
+	OPTIONS_DEVICE,
 	OPTIONS_DEVICES,
 	OPTIONS_MACHINES,
 	OPTIONS_TRACE_EVENTS,
@@ -30,6 +31,7 @@ struct options {
 	const char *traces[OPTIONS_TRACES_MAX]; /* patterns */
 	unsigned int trace_count;
 	char *qmp_path; /* of the monitor's socket; NULL: there is no monitor */
+	char *socket_path; /* for OPTIONS_DEVICE: where devices[0] is served */
 };
 
 /*

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Serving a device; see serve.h.
+ *
+ * The socket is made and the device's files are found first. Then files are closed off,
+ * the device is made (with its threads), and system calls are closed off: all of it before
+ * the first client is heard.
+ */
+#include "serve.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "devices/device.h"
+#include "vfio/user_sandbox.h"
+#include "vfio/user_server.h"
+#include "zpci/pci.h"
+
+/* A client answers within this time, and says its first word. */
+#define TIMEOUT_MS 10000
+
+/* --- the socket -------------------------------------------------------------------------- */
+
+/* A socket that nobody listens at any more is left by a server that was killed. */
+static int clear_path(const struct sockaddr_un *address, char *error, size_t error_size)
+{
+	struct stat there;
+	int fd, rc;
+
+	if (lstat(address->sun_path, &there))
+		return 0; /* if it is more than absence, bind() will say so */
+	if (!S_ISSOCK(there.st_mode)) {
+		snprintf(error, error_size, "socket=%s: exists and is not a socket",
+			 address->sun_path);
+		return -EEXIST;
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? errno : 0;
+	close(fd);
+	if (rc != ECONNREFUSED) {
+		snprintf(error, error_size, "socket=%s: another program listens there",
+			 address->sun_path);
+		return -EADDRINUSE;
+	}
+	return unlink(address->sun_path) && errno != ENOENT ? -errno : 0;
+}
+
+/* The listening socket, or a negative errno. */
+static int listen_at(const char *path, char *error, size_t error_size)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = -1, rc;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		snprintf(error, error_size,
+			 "socket=%s: longer than the %zu bytes that a socket's name can have", path,
+			 sizeof(address.sun_path) - 1);
+		return -ENAMETOOLONG;
+	}
+	strcpy(address.sun_path, path);
+	rc = clear_path(&address, error, error_size);
+	if (!rc) {
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		/* Who may connect may do what the user may: nobody else. */
+		if (fd < 0 || fchmod(fd, 0600) ||
+		    bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 8))
+			rc = -errno;
+	}
+	if (!rc)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	if (!*error)
+		snprintf(error, error_size, "socket=%s: %s", path, strerror(-rc));
+	return rc;
+}
+
+/* --- the sandbox ---------------------------------------------------------------------------- */
+
+/* The files that the device is to be made of. */
+static unsigned name_files(const struct device_config *config,
+			   const char *paths[DEVICE_PROPERTIES_MAX])
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; config->type->properties[i].name; i++)
+		if (config->type->properties[i].type == DEVICE_PATH && config->values[i].given)
+			paths[count++] = config->values[i].text;
+	return count;
+}
+
+static void close_off_files(const struct device_config *config)
+{
+	const char *paths[DEVICE_PROPERTIES_MAX];
+	int rc = user_sandbox_files(paths, name_files(config, paths));
+
+	/* If a file is not there, making the device says so. */
+	if (rc && rc != -ENOENT)
+		log_line("device %s: no sandbox for files: Landlock: %s", config->type->name,
+			 strerror(-rc));
+}
+
+static void close_off_calls(const struct device_config *config)
+{
+	int rc = user_sandbox_calls();
+
+	if (rc)
+		log_line("device %s: no sandbox for system calls: seccomp: %s", config->type->name,
+			 strerror(-rc));
+}
+
+/* --- clients ----------------------------------------------------------------------------------- */
+
+static int serve_clients(struct user_server *server, int listener, const char *name)
+{
+	for (;;) {
+		int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		char why[LOG_LINE_MAX] = "";
+
+		if (client < 0 && errno != EINTR && errno != ECONNABORTED && errno != EMFILE &&
+		    errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+			return -errno;
+		if (client < 0)
+			continue;
+		log_line("device %s: a client has connected", name);
+		user_server_serve(server, client, why, sizeof(why));
+		log_line("device %s: the client is gone: %s", name, why);
+	}
+}
+
+int serve_device(const struct device_config *config, const char *socket_path, char *error,
+		 size_t error_size)
+{
+	const char *name = config->type->name;
+	char reason[DEVICE_ERROR_MAX] = "";
+	struct user_server *server = NULL;
+	struct pci_function *function;
+	int listener, rc;
+
+	listener = listen_at(socket_path, reason, sizeof(reason));
+	if (listener < 0) {
+		snprintf(error, error_size, "device %s: %s", name, reason);
+		return listener;
+	}
+	close_off_files(config);
+	rc = device_create(config, name, &function, reason, sizeof(reason));
+	if (rc) {
+		snprintf(error, error_size, "%s", reason);
+		goto close_listener;
+	}
+	close_off_calls(config);
+	server = user_server_new(function, TIMEOUT_MS);
+	rc = server ? 0 : -ENOMEM;
+	if (!rc) {
+		log_line("device %s: waiting for a client at %s", name, socket_path);
+		rc = serve_clients(server, listener, name);
+	}
+	snprintf(error, error_size, "device %s: socket=%s: %s", name, socket_path, strerror(-rc));
+	user_server_free(server);
+	pci_function_free(function);
+close_listener:
+	unlink(socket_path);
+	close(listener);
+	return rc;
+}
