@@ -161,6 +161,26 @@ class X86(Host):
         return command
 
 
+# What the s390x host's own machine is made with, and a bare guest on the outer QEMU.
+S390X_FUNCTION = ["-device", "zpci,uid=5,fid=9,target=function",
+                  "-device", "virtio-rng-pci,id=function,iommu_platform=on,disable-legacy=on"]
+
+
+class S390x(Host):
+    """QEMU's s390x machine with a virtio entropy source behind zPCI, which Debian 12's QEMU has."""
+
+    PROGRAM = "qemu-system-s390x"
+
+    def __init__(self, build, guest=None, memory="2G", **more):
+        # VFIO knows zPCI's own numbers; Linux 6.12 and newer.
+        super().__init__("s390x", guest or debian.fetch(os.environ.get("ZVISOR_TEST_NEWER_SUITE", "forky")), build,
+                         "0005:00:00.0", memory=memory, **more)
+
+    def command(self, initrd_path, disk=None, append=""):
+        return run.qemu_command(self.guest.kernel, initrd_path, ("quiet " + append).strip(), self.memory, self.cpus,
+                                ["-cpu", "max", "-no-reboot", *S390X_FUNCTION])
+
+
 def follow(machine, pattern, limit, say):
     """Tells line by line what a host says until a line matches; returns the match."""
     deadline = time.monotonic() + limit
@@ -205,7 +225,7 @@ def main():
     sys.exit(status)
 
 
-KINDS = {"x86": X86}
+KINDS = {"s390x": S390x, "x86": X86}
 
 if __name__ == "__main__":
     main()
