@@ -233,6 +233,12 @@ struct zpci_mapping_ops {
 	 * value, with a lock of the function held: it must be quick.
 	 */
 	void (*gate)(void *opaque, bool open);
+	/*
+	 * As map, for a range that will be taken away as a whole, or not at all: that of a
+	 * function without translation. NULL: map does.
+	 */
+	int (*map_whole)(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length,
+			 bool writable);
 };
 
 #define ZPCI_FUNCTIONS_MAX 4096
@@ -283,6 +289,11 @@ struct zpci_function_config {
 	bool mio;
 	/* Start in the standby state instead of the disabled one. */
 	bool standby;
+	/*
+	 * The number of the function's group, if no group of other functions has it; 0:
+	 * whatever is free.
+	 */
+	uint8_t pfgid;
 };
 
 void zpci_function_defaults_sized(struct zpci_function_config *config, size_t config_size,

@@ -15,10 +15,13 @@
 #include "base/words.h"
 #include "devices/nvme.h"
 #include "devices/testdev.h"
+#include "vfio/kernel.h"
 
 static const struct device_type *const device_types[] = {
 	&nvme_device_type,
 	&testdev_device_type,
+	&vfio_device_type,
+	&vfio_pci_device_type,
 };
 
 enum {

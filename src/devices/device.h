@@ -79,9 +79,11 @@ struct device_made {
 	uint32_t mappings_max;
 	uint64_t sdma, edma;    /* edma 0: the usual range */
 	bool no_direct_mapping; /* the range does not take all of memory */
+	bool pins_memory;       /* pages of memory must stay where they are */
 	uint16_t interrupts, store_block_max;
 	uint16_t vfn, pchid;
 	uint8_t pft, pfip[4];
+	uint8_t pfgid; /* of the group that it belongs to on the host */
 	bool has_util_string;
 	uint8_t util_string[64]; /* EBCDIC */
 };

@@ -183,6 +183,8 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 	if (rc)
 		goto free_device;
 	device->function = made.function;
+	/* For good: what was pinned may be given back late. */
+	machine->memory.pinned |= made.pins_memory;
 	rc = function_config(machine->features, config, &made, &function, error, error_size);
 	if (rc)
 		goto free_function;

@@ -70,6 +70,7 @@ static void set_made(const struct device_made *made, struct zpci_function_config
 	if (made->store_block_max)
 		function->store_block_max = made->store_block_max;
 	function->vfn = made->vfn;
+	function->pfgid = made->pfgid;
 	function->pchid = made->pchid;
 	memcpy(function->pfip, made->pfip, sizeof(function->pfip));
 	function->has_util_string = made->has_util_string;

@@ -78,8 +78,10 @@ int memory_write(struct memory *memory, uint64_t absolute, const void *from, siz
 
 int memory_clear(struct memory *memory)
 {
-	if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-		      (off_t)memory->size))
+	if (memory->pinned)
+		memset(memory->base, 0, memory->size);
+	else if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			   (off_t)memory->size))
 		return -errno;
 	if (memory->written)
 		memory->written(memory->opaque, 0, memory->size);

@@ -21,6 +21,7 @@ struct memory {
 	uint8_t *base; /* host address of absolute 0 */
 	uint64_t size; /* bytes */
 	int fd;
+	bool pinned; /* a host's IOMMU leads to its pages: they must stay what they are */
 	/* Told of each range written by memory_write() and memory_clear(); may be NULL. */
 	void (*written)(void *opaque, uint64_t absolute, uint64_t length);
 	void *opaque;
@@ -37,7 +38,7 @@ void *memory_pointer(const struct memory *memory, uint64_t absolute, uint64_t le
 int memory_read(const struct memory *memory, uint64_t absolute, void *to, size_t length);
 int memory_write(struct memory *memory, uint64_t absolute, const void *from, size_t length);
 
-/* All zeroes again, and the host's pages given back. 0 or a negative errno. */
+/* All zeroes again, and the host's pages given back if they can be. 0 or a negative errno. */
 int memory_clear(struct memory *memory);
 
 #endif

@@ -156,6 +156,16 @@ static int map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, 
 	return p->ops->map(p->backend, iova, absolute, length, writable);
 }
 
+static int map_whole(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length,
+		     bool writable)
+{
+	struct passthrough *p = opaque;
+
+	if (!p->ops->map_whole)
+		return map(opaque, iova, absolute, length, writable);
+	return p->ops->map_whole(p->backend, iova, absolute, length, writable);
+}
+
 static void unmap(void *opaque, uint64_t iova, uint64_t length)
 {
 	struct passthrough *p = opaque;
@@ -172,6 +182,7 @@ static const struct zpci_mapping_ops mapping_ops = {
 	.map = map,
 	.unmap = unmap,
 	.gate = gate,
+	.map_whole = map_whole,
 };
 
 /* --- made and taken apart --------------------------------------------------------------- */

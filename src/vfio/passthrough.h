@@ -79,11 +79,13 @@ struct passthrough_backend_ops {
 	/* -ENOTTY: the device cannot be reset. */
 	int (*reset)(void *backend);
 	/*
-	 * As struct zpci_mapping_ops has them: guest-absolute addresses. NULL: the device's
-	 * DMA needs nothing to be mapped.
+	 * As struct zpci_mapping_ops has them: guest-absolute addresses. map NULL: the
+	 * device's DMA needs nothing to be mapped; map_whole NULL: it is like map.
 	 */
 	int (*map)(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
 		   bool writable);
+	int (*map_whole)(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
+			 bool writable);
 	void (*unmap)(void *backend, uint64_t iova, uint64_t length);
 	/*
 	 * Write the command register, without waiting for anybody but the host's kernel:

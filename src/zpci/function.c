@@ -252,6 +252,11 @@ static int find_group(struct zpci *zpci, const struct zpci_function_config *conf
 	};
 	int unused = -1, empty = -1;
 
+	/* The group that it has on a host, where that means nothing else here. */
+	if (config->pfgid && !zpci->groups[config->pfgid].used)
+		zpci->groups[config->pfgid] = wanted;
+	if (config->pfgid && same_group(&zpci->groups[config->pfgid], &wanted))
+		return config->pfgid;
 	for (int i = 0; i < GROUPS; i++) {
 		const struct function_group *group = &zpci->groups[i];
 

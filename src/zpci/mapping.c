@@ -21,6 +21,11 @@
  * the program is told that there are not enough resources (status 16, which Linux's
  * answer is to unmap what it had kept for later).
  *
+ * Nobody tells us of what such a function stores in memory, and CPUs keep what they know of
+ * memory, decoded code for one. So a range counts as written when it is mapped: what is
+ * known of it from before is forgotten, and nobody who has given a page to a device looks at
+ * it before the device is done.
+ *
  * All of it happens with the function's `control` lock held.
  */
 #include <errno.h>
@@ -32,6 +37,10 @@
 /* The work of one attempt: some hundred microseconds of walking; calls of the host. */
 #define ATTEMPT_ENTRIES 65536
 #define ATTEMPT_CALLS 256
+
+/* A run is mapped in pieces, as a host may need a call for each page; and so many of them. */
+#define PIECE (256 * PAGE_SIZE)
+#define ATTEMPT_BYTES (8 * PIECE)
 
 #define MAPPINGS_DEFAULT 65536
 
@@ -51,6 +60,7 @@ struct progress {
 
 struct function_mapping {
 	struct dma_mapping *made;
+	bool whole;   /* what is mapped now is taken away as a whole */
 	bool pending; /* tables are being registered: `target` */
 	struct ioat target;
 	struct progress registration;
@@ -60,9 +70,16 @@ struct function_mapping {
 
 static int map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
 {
-	const struct zpci_function_config *config = &((struct zpci_function *)opaque)->config;
+	struct zpci_function *f = opaque;
+	const struct zpci_mapping_ops *ops = f->config.mapping;
+	bool whole = f->mapping->whole && ops->map_whole;
+	int rc;
 
-	return config->mapping->map(config->mapping_opaque, iova, absolute, length, writable);
+	rc = (whole ? ops->map_whole : ops->map)(f->config.mapping_opaque, iova, absolute, length,
+						 writable);
+	if (!rc && writable && f->zpci->memory.written)
+		f->zpci->memory.written(f->zpci->memory.opaque, absolute, length);
+	return rc;
 }
 
 static void unmap(void *opaque, uint64_t iova, uint64_t length)
@@ -138,26 +155,44 @@ static int apply(struct zpci_function *f, const struct ioat_run *run)
 	return dma_mapping_make(made, run->first, last, run->absolute, run->writable);
 }
 
+/* Take the first piece off a run; false: that was all of it. */
+static bool cut_piece(struct ioat_run *run, struct ioat_run *piece)
+{
+	*piece = *run;
+	if (!run->valid || run->last - run->first < PIECE)
+		return false;
+	piece->last = run->first + PIECE - 1;
+	run->first += PIECE;
+	run->absolute += PIECE;
+	return true;
+}
+
 /* One attempt, from p->next on. 0, -EAGAIN, -ENOSPC, another errno, or a PCI event code. */
 static int walk(struct zpci_function *f, const struct ioat *ioat, struct progress *p)
 {
-	uint64_t calls = dma_mapping_calls(f->mapping->made);
+	uint64_t calls = dma_mapping_calls(f->mapping->made), done;
+	struct ioat_run run = { 0 }, piece;
+	bool left = false; /* of `run` */
+	uint64_t mapped = 0;
 	struct ioat_cursor c;
-	struct ioat_run run;
 	int rc;
 
 	ioat_cursor_init(&c, &f->zpci->memory, ioat->iota, p->next, p->last);
 	c.budget = ATTEMPT_ENTRIES;
 	while (true) {
-		p->next = c.has_ahead ? c.ahead.first : c.next;
-		if (dma_mapping_calls(f->mapping->made) - calls >= ATTEMPT_CALLS && !c.ended)
+		p->next = left ? run.first : c.has_ahead ? c.ahead.first : c.next;
+		done = dma_mapping_calls(f->mapping->made) - calls;
+		if ((done >= ATTEMPT_CALLS || mapped >= ATTEMPT_BYTES) && (left || !c.ended))
 			return -EAGAIN;
-		rc = ioat_cursor_next(&c, &run);
+		rc = left ? 0 : ioat_cursor_next(&c, &run);
 		if (rc == -ENOENT)
 			return 0;
 		if (rc)
 			return rc;
-		rc = apply(f, &run);
+		left = cut_piece(&run, &piece);
+		rc = apply(f, &piece);
+		if (piece.valid && dma_mapping_calls(f->mapping->made) - calls > done)
+			mapped += piece.last - piece.first + 1;
 		if (rc == -ENOSPC && p->pass != PASS_AGAIN)
 			p->pass = PASS_LACKING;
 		else if (rc)
@@ -178,7 +213,10 @@ static int attempt(struct zpci_function *f, const struct ioat *ioat, struct prog
 			.writable = true,
 		};
 
-		return apply(f, &run);
+		f->mapping->whole = true;
+		rc = apply(f, &run);
+		f->mapping->whole = false;
+		return rc;
 	}
 	rc = walk(f, ioat, p);
 	if (rc || p->pass != PASS_LACKING)

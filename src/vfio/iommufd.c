@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mappings by iommufd: see iommu.h.
+ *
+ * Pinning a page is most of what a mapping costs. So all of memory is mapped in an IOAS
+ * that no device uses, and a page table (HWPT) is allocated for it, which makes the kernel
+ * pin it; what the function's own IOAS gets is copied from there, and the
+ * kernel finds the pages in the other page table. Kernels before 6.7 allocate no page
+ * table for itself: there each copy pins.
+ *
+ * The kernel has no limit of the number of mappings but memory, so we have: a guest could
+ * otherwise make it remember pages without end.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/util.h"
+#include "vfio/iommu.h"
+#include "vfio/uapi.h"
+
+/* Mappings of a page: each memory page four times, but never fewer than type1 has. */
+#define MAPPINGS_LEAST 65535ull
+#define MAPPINGS_EACH 4
+
+struct iommufd {
+	struct vfio_iommu iommu;
+	int fd;
+	uint32_t all;  /* the IOAS that has all of memory */
+	uint32_t ours; /* the function's */
+	uint64_t pages; /* mapped */
+};
+
+static struct iommufd *iommufd_of(struct vfio_iommu *iommu)
+{
+	return (struct iommufd *)((char *)iommu - offsetof(struct iommufd, iommu));
+}
+
+static void unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
+{
+	struct iommufd *i = iommufd_of(iommu);
+	struct iommufd_ioas_unmap request = {
+		.size = sizeof(request),
+		.ioas_id = i->ours,
+		.iova = iova,
+		.length = length,
+	};
+
+	if (!ioctl(i->fd, IOMMUFD_IOAS_UNMAP, &request))
+		i->pages -= MIN(i->pages, request.length / PAGE_SIZE);
+}
+
+static int copy(struct iommufd *i, uint64_t iova, uint64_t absolute, uint64_t length,
+		bool writable)
+{
+	struct iommufd_ioas_copy request = {
+		.size = sizeof(request),
+		.flags = IOMMUFD_FIXED_IOVA | IOMMUFD_READABLE | (writable ? IOMMUFD_WRITABLE : 0),
+		.dst_ioas_id = i->ours,
+		.src_ioas_id = i->all,
+		.length = length,
+		.dst_iova = iova,
+		.src_iova = absolute,
+	};
+
+	if (!ioctl(i->fd, IOMMUFD_IOAS_COPY, &request)) {
+		i->pages += length / PAGE_SIZE;
+		return 0;
+	}
+	return errno == ENOMEM ? -ENOSPC : -errno;
+}
+
+static int map(struct vfio_iommu *iommu, uint64_t iova, uint64_t absolute, uint64_t length,
+	       bool writable)
+{
+	struct iommufd *i = iommufd_of(iommu);
+
+	if (i->pages + length / PAGE_SIZE > iommu->mappings_max)
+		return -ENOSPC;
+	for (uint64_t done = 0; done < length; done += PAGE_SIZE) {
+		int rc = copy(i, iova + done, absolute + done, PAGE_SIZE, writable);
+
+		if (rc) {
+			if (done)
+				unmap(iommu, iova, done);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int map_whole(struct vfio_iommu *iommu, uint64_t iova, uint64_t absolute, uint64_t length,
+		     bool writable)
+{
+	return copy(iommufd_of(iommu), iova, absolute, length, writable);
+}
+
+/* What it has goes with the descriptor. */
+static void destroy(struct vfio_iommu *iommu)
+{
+	free(iommufd_of(iommu));
+}
+
+static const struct vfio_iommu_ops ops = {
+	.map = map,
+	.map_whole = map_whole,
+	.unmap = unmap,
+	.destroy = destroy,
+};
+
+static int new_ioas(int fd, uint32_t *id)
+{
+	struct iommufd_ioas_alloc request = { .size = sizeof(request) };
+
+	if (ioctl(fd, IOMMUFD_IOAS_ALLOC, &request))
+		return -errno;
+	*id = request.out_ioas_id;
+	return 0;
+}
+
+static int map_all(struct iommufd *i, uint32_t device_id)
+{
+	struct iommufd_ioas_map request = {
+		.size = sizeof(request),
+		.flags = IOMMUFD_FIXED_IOVA | IOMMUFD_READABLE | IOMMUFD_WRITABLE,
+		.ioas_id = i->all,
+		.user_va = (uintptr_t)i->iommu.memory,
+		.length = i->iommu.memory_size,
+		.iova = 0,
+	};
+	struct iommufd_hwpt_alloc table = {
+		.size = sizeof(table),
+		.dev_id = device_id,
+		.pt_id = i->all,
+	};
+
+	if (ioctl(i->fd, IOMMUFD_IOAS_MAP, &request))
+		return -errno;
+	if (!ioctl(i->fd, IOMMUFD_HWPT_ALLOC, &table))
+		i->iommu.pins_memory = true;
+	else if (errno != ENOTTY && errno != EOPNOTSUPP && errno != EINVAL)
+		return -errno;
+	return 0;
+}
+
+static int ask_ranges(struct iommufd *i)
+{
+	struct iommufd_iova_range ranges[VFIO_IOVA_RANGES_MAX];
+	struct iommufd_ioas_iova_ranges request = {
+		.size = sizeof(request),
+		.ioas_id = i->ours,
+		.num_iovas = VFIO_IOVA_RANGES_MAX,
+		.allowed_iovas = (uintptr_t)ranges,
+	};
+
+	if (ioctl(i->fd, IOMMUFD_IOAS_IOVA_RANGES, &request) && errno != EMSGSIZE)
+		return -errno;
+	if (request.out_iova_alignment > PAGE_SIZE)
+		return -EOPNOTSUPP;
+	i->iommu.range_count = MIN(request.num_iovas, VFIO_IOVA_RANGES_MAX);
+	for (unsigned n = 0; n < i->iommu.range_count; n++)
+		i->iommu.ranges[n] = (struct iova_range){ ranges[n].first, ranges[n].last };
+	return 0;
+}
+
+/* In this order: a device that is attached says which addresses there are. */
+static int set_up(struct iommufd *i, int device, uint32_t device_id, const char **what)
+{
+	struct vfio_node_attach attach = { .argsz = sizeof(attach) };
+	int rc;
+
+	*what = "the kernel gives no address space for it";
+	rc = new_ioas(i->fd, &i->ours);
+	if (!rc)
+		rc = new_ioas(i->fd, &i->all);
+	if (rc)
+		return rc;
+	*what = "the device cannot be attached to an address space";
+	attach.pt_id = i->ours;
+	if (ioctl(device, VFIO_NODE_ATTACH, &attach))
+		return -errno;
+	*what = "the kernel does not say which DMA addresses there are, in pages of 4 KiB";
+	rc = ask_ranges(i);
+	if (rc)
+		return rc;
+	*what = "the guest's memory cannot be pinned";
+	return map_all(i, device_id);
+}
+
+int vfio_iommufd_create(int fd, int device, uint32_t device_id, uint8_t *memory,
+			uint64_t memory_size, struct vfio_iommu **iommu, char *error,
+			size_t error_size)
+{
+	struct iommufd *i = calloc(1, sizeof(*i));
+	const char *what;
+	int rc;
+
+	if (!i) {
+		snprintf(error, error_size, "out of memory");
+		return -ENOMEM;
+	}
+	i->iommu = (struct vfio_iommu){ .ops = &ops, .memory = memory, .memory_size = memory_size };
+	i->iommu.mappings_max = (uint32_t)MIN(
+		MAX(MAPPINGS_LEAST, MAPPINGS_EACH * memory_size / PAGE_SIZE), UINT32_MAX);
+	i->fd = fd;
+	rc = set_up(i, device, device_id, &what);
+	if (rc) {
+		snprintf(error, error_size, "%s: %s", what, strerror(-rc));
+		free(i);
+		return rc;
+	}
+	*iommu = &i->iommu;
+	return 0;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Linux's interface of iommufd, and of VFIO's device nodes, as far as it is used here:
+ * distributions still have kernel headers without it. Layouts and numbers from
+ * include/uapi/linux/iommufd.h and vfio.h (Linux 6.6).
+ */
+#ifndef ZVISOR_VFIO_UAPI_H
+#define ZVISOR_VFIO_UAPI_H
+
+#include <linux/ioctl.h>
+#include <linux/vfio.h>
+#include <stdint.h>
+
+#define IOMMUFD_IOCTL(number) _IO(';', number)
+#define IOMMUFD_DESTROY IOMMUFD_IOCTL(0x80)
+#define IOMMUFD_IOAS_ALLOC IOMMUFD_IOCTL(0x81)
+#define IOMMUFD_IOAS_COPY IOMMUFD_IOCTL(0x83)
+#define IOMMUFD_IOAS_IOVA_RANGES IOMMUFD_IOCTL(0x84)
+#define IOMMUFD_IOAS_MAP IOMMUFD_IOCTL(0x85)
+#define IOMMUFD_IOAS_UNMAP IOMMUFD_IOCTL(0x86)
+#define IOMMUFD_HWPT_ALLOC IOMMUFD_IOCTL(0x89)
+
+/* Flags of map and copy. */
+#define IOMMUFD_FIXED_IOVA 1
+#define IOMMUFD_WRITABLE 2
+#define IOMMUFD_READABLE 4
+
+/* `size` is that of the structure, in all of them. */
+struct iommufd_ioas_alloc {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t out_ioas_id;
+};
+
+struct iommufd_iova_range {
+	uint64_t first, last;
+};
+
+struct iommufd_ioas_iova_ranges {
+	uint32_t size;
+	uint32_t ioas_id;
+	uint32_t num_iovas; /* in: room; out: how many there are */
+	uint32_t reserved;
+	uint64_t allowed_iovas; /* pointer to struct iommufd_iova_range */
+	uint64_t out_iova_alignment;
+};
+
+struct iommufd_ioas_map {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t ioas_id;
+	uint32_t reserved;
+	uint64_t user_va;
+	uint64_t length;
+	uint64_t iova;
+};
+
+struct iommufd_ioas_copy {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t dst_ioas_id;
+	uint32_t src_ioas_id;
+	uint64_t length;
+	uint64_t dst_iova;
+	uint64_t src_iova;
+};
+
+struct iommufd_ioas_unmap {
+	uint32_t size;
+	uint32_t ioas_id;
+	uint64_t iova;
+	uint64_t length; /* out: how many bytes were mapped */
+};
+
+struct iommufd_hwpt_alloc {
+	uint32_t size;
+	uint32_t flags;
+	uint32_t dev_id;
+	uint32_t pt_id;
+	uint32_t out_hwpt_id;
+	uint32_t reserved;
+	uint32_t data_type;
+	uint32_t data_len;
+	uint64_t data_uptr;
+};
+
+/* Of a VFIO device node. */
+#define VFIO_NODE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
+#define VFIO_NODE_ATTACH _IO(VFIO_TYPE, VFIO_BASE + 19)
+
+struct vfio_node_bind {
+	uint32_t argsz;
+	uint32_t flags;
+	int32_t iommufd;
+	uint32_t out_devid;
+};
+
+struct vfio_node_attach {
+	uint32_t argsz;
+	uint32_t flags;
+	uint32_t pt_id;
+};
+
+#endif
