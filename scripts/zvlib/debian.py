@@ -32,7 +32,7 @@ ARCHITECTURE = "s390x"
 BUSYBOX = "busybox-static"
 # What building zvisor and its unit tests takes, beyond a compiler and its C library.
 LIBRARIES = ["liburing2", "liburing-dev", "libjansson4", "libjansson-dev", "libcmocka0", "libcmocka-dev",
-             "libgmp10", "libgmp-dev"]
+             "libgmp10", "libgmp-dev", "libseccomp2", "libseccomp-dev"]
 
 Guest = collections.namedtuple("Guest", "path kernel release modules busybox packages")
 
@@ -88,13 +88,22 @@ def fetch(suite=None, refresh=False, say=print, architecture=ARCHITECTURE):
 def sysroot(architecture, say=print):
     """A folder with the libraries of the system's suite for another architecture."""
     suite = system_suite()
-    path, _ = _keep("sysroot", f"{suite}-{architecture}", suite, architecture, False,
-                    lambda path: os.path.isdir(path) or None, _assemble_sysroot, say)
+    path, _ = _keep("sysroot", f"{suite}-{architecture}", suite, architecture, False, _open_sysroot,
+                    _assemble_sysroot, say)
     return path
 
 
+def _open_sysroot(path):
+    """Has the sysroot there the libraries that are wanted now?"""
+    try:
+        with open(os.path.join(path, "packages"), encoding="ascii") as file:
+            return file.read().split() == LIBRARIES
+    except FileNotFoundError:
+        return False
+
+
 def _keep(kind, name, suite, architecture, refresh, open_it, assemble, say):
-    """<cache>/<kind>/<name>, made by assemble() unless open_it() finds it; and whether it was made."""
+    """<cache>/<kind>/<name>, made by assemble() unless open_it() finds it usable; and whether it was made."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
         raise FetchError(f"'{suite}' is no name of a suite")
     keep = os.path.join(cache_folder(), kind)
@@ -113,7 +122,7 @@ def _keep(kind, name, suite, architecture, refresh, open_it, assemble, say):
             new = os.path.join(work, "new")
             os.mkdir(new)
             assemble(_Apt(work, suite, architecture), new, say)
-            if found:
+            if os.path.isdir(path):
                 os.rename(path, os.path.join(work, "old"))
             os.rename(new, path)
         finally:
@@ -128,6 +137,8 @@ def _assemble_sysroot(apt, new, say):
         tree = apt.unpack(apt.download(name))
     for entry in os.listdir(tree):
         shutil.move(os.path.join(tree, entry), new)
+    with open(os.path.join(new, "packages"), "w", encoding="ascii") as file:
+        file.write("\n".join(LIBRARIES) + "\n")
     say(f"sysroot: libraries for {apt.architecture}: {' '.join(LIBRARIES)}")
 
 
