@@ -115,7 +115,7 @@ static void measure_misses(struct guest *g, struct pci_dma_space *space)
 			guest_rpcit(g, SDMA, PAGE_SIZE);
 		}
 		slice("rpcit-used", ROUNDS * PAGES, now() - begin);
-		assert_int_equal(g->cc, 0);
+		assert_int_equal(g->vcpu.cc, 0);
 	}
 }
 

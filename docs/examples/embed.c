@@ -43,34 +43,37 @@ static uint64_t get(uint64_t address, unsigned bytes)
 
 /* --- a vCPU whose addresses are absolute ones -------------------------------------- */
 
-struct vcpu {
-	uint64_t gr[16];
-	unsigned cc;
-};
+static uint64_t gr[16];
+static struct zpci_vcpu cpu = { .registers = gr };
 
-static uint64_t *registers(void *vcpu) { return ((struct vcpu *)vcpu)->gr; }
-static void set_cc(void *vcpu, unsigned cc) { ((struct vcpu *)vcpu)->cc = cc; }
-static bool problem_state(void *vcpu) { return false; }
-static int program(void *vcpu, enum zpci_program code) { return 1; }
+static int program(struct zpci_vcpu *vcpu, enum zpci_program code)
+{
+	return 1;
+}
 
-static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint64_t *absolute)
+static int translate(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, bool write,
+		     uint64_t *absolute)
 {
 	return (*absolute = address) >= MEMORY_SIZE;
 }
 
-static int read_memory(void *vcpu, uint64_t address, unsigned ar, void *to, size_t length)
+static int read_memory(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, void *to,
+		       size_t length)
 {
 	return address > MEMORY_SIZE - length || !memcpy(to, memory + address, length);
 }
 
-static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *from, size_t length)
+static int write_memory(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, const void *from,
+			size_t length)
 {
 	return address > MEMORY_SIZE - length || !memcpy(memory + address, from, length);
 }
 
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.registers = registers, .set_cc = set_cc, .problem_state = problem_state, .program = program,
-	.read = read_memory, .write = write_memory, .translate = translate,
+	.program = program,
+	.read = read_memory,
+	.write = write_memory,
+	.translate = translate,
 };
 
 /* --- the machine: it only counts interruptions --------------------------------------- */
@@ -107,7 +110,6 @@ enum { REGIONS = 0x10000, SEGMENTS = 0x14000, PAGES = 0x18000 };
 #define ISC 3
 
 static struct zpci *zpci;
-static struct vcpu cpu;
 
 /* CALL LOGICAL PROCESSOR; returns the address of the response. */
 static uint64_t clp(unsigned command, uint32_t fh, uint32_t operation)
@@ -117,7 +119,7 @@ static uint64_t clp(unsigned command, uint32_t fh, uint32_t operation)
 	put(CLP_BLOCK + 16, 4, fh);
 	put(CLP_BLOCK + 20, 4, operation);
 	put(CLP_BLOCK + 32, 2, 4064);
-	cpu.gr[4] = CLP_BLOCK;
+	gr[4] = CLP_BLOCK;
 	expect(!zpci_insn_clp(zpci, &cpu, 2, 4, 0, 2) && get(CLP_BLOCK + 34, 2) == 0x10, "CLP");
 	return CLP_BLOCK + 32;
 }
@@ -125,16 +127,16 @@ static uint64_t clp(unsigned command, uint32_t fh, uint32_t operation)
 /* PCI STORE to an address space (15: config space); registers are little-endian. */
 static void store(uint32_t fh, unsigned space, uint64_t offset, unsigned length, uint64_t value)
 {
-	cpu.gr[2] = __builtin_bswap64(value) >> (64 - 8 * length);
-	cpu.gr[6] = (uint64_t)fh << 32 | space << 16 | length;
-	cpu.gr[7] = offset;
+	gr[2] = __builtin_bswap64(value) >> (64 - 8 * length);
+	gr[6] = (uint64_t)fh << 32 | space << 16 | length;
+	gr[7] = offset;
 	expect(!zpci_insn_pcistg(zpci, &cpu, 2, 6) && cpu.cc == 0, "PCISTG");
 }
 
 /* MODIFY PCI FUNCTION CONTROLS with what is in the function information block. */
 static void modify(uint32_t fh, unsigned operation)
 {
-	cpu.gr[2] = (uint64_t)fh << 32 | operation;
+	gr[2] = (uint64_t)fh << 32 | operation;
 	expect(!zpci_insn_mpcifc(zpci, &cpu, 2, FIB, 0) && cpu.cc == 0, "MPCIFC");
 }
 
@@ -158,10 +160,10 @@ int main(void)
 	/* The driver: list functions, enable the first, look who it is. */
 	fh = (uint32_t)get(clp(2, 0, 0) + 32 + 12, 4);
 	fh = (uint32_t)get(clp(5, fh, 1) + 16, 4);
-	cpu.gr[6] = (uint64_t)fh << 32 | 15 << 16 | 4;
-	cpu.gr[7] = PCI_VENDOR_ID;
+	gr[6] = (uint64_t)fh << 32 | 15 << 16 | 4;
+	gr[7] = PCI_VENDOR_ID;
 	expect(!zpci_insn_pcilg(zpci, &cpu, 2, 6) && cpu.cc == 0, "PCILG");
-	expect(cpu.gr[2] == 0x34127856, "the inverter");
+	expect(gr[2] == 0x34127856, "the inverter");
 
 	/* Translation tables with one valid page, and where they are. */
 	for (unsigned i = 0; i < 2048; i++) {

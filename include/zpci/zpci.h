@@ -59,40 +59,50 @@ enum zpci_program {
 };
 
 /*
- * What libzpci asks of the vCPU that executes an instruction; `vcpu` is what the
- * zpci_insn_…() function was given. All are called on the caller's thread.
+ * A vCPU, as the library knows it. The embedder has one for each vCPU, as a rule in
+ * its own structure for it, and hands it over with each instruction; nobody else
+ * touches it meanwhile.
+ */
+struct zpci_vcpu {
+	uint64_t *registers; /* general registers 0 to 15 */
+	/*
+	 * A number from 0 on that no two vCPUs share; below ZPCI_FAST_VCPUS loads and
+	 * stores are cheaper. Directed delivery takes it for the CPU address.
+	 */
+	unsigned index;
+	/* The condition code, if the instruction has set one; for the embedder to fetch. */
+	unsigned cc;
+	/*
+	 * The CPU is in the problem state. An embedder that has raised the
+	 * privileged-operation exception itself may leave it false.
+	 */
+	bool problem_state;
+	/* The MIO-addressing control, bit 58 of control register 2, is one. */
+	bool mio_addressing;
+	uint64_t reserved[4]; /* 0 */
+};
+
+/*
+ * What libzpci asks of the vCPU that executes an instruction. All are called on the
+ * caller's thread.
  */
 struct zpci_vcpu_ops {
-	/* General registers 0 to 15, to be read and written until the instruction has ended. */
-	uint64_t *(*registers)(void *vcpu);
-	void (*set_cc)(void *vcpu, unsigned cc);
-	bool (*problem_state)(void *vcpu);
 	/* Make a program interruption pending. Returns nonzero. */
-	int (*program)(void *vcpu, enum zpci_program code);
+	int (*program)(struct zpci_vcpu *vcpu, enum zpci_program code);
 	/*
 	 * Guest-virtual memory by effective address and access register. At
 	 * most 4096 bytes, possibly in two pages. 0, or nonzero when nothing
 	 * was transferred and an access exception is pending.
 	 */
-	int (*read)(void *vcpu, uint64_t address, unsigned ar, void *to, size_t length);
-	int (*write)(void *vcpu, uint64_t address, unsigned ar, const void *from, size_t length);
+	int (*read)(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, void *to, size_t length);
+	int (*write)(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, const void *from,
+		     size_t length);
 	/*
 	 * The absolute address behind a guest-virtual one, for a fetch or a
 	 * store; it may lie outside guest memory. Result as above.
 	 */
-	int (*translate)(void *vcpu, uint64_t address, unsigned ar, bool write,
+	int (*translate)(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, bool write,
 			 uint64_t *absolute);
-	/*
-	 * A number from 0 on that no two vCPUs share. May be NULL; with it, and
-	 * below ZPCI_FAST_VCPUS, loads and stores are cheaper. Directed delivery
-	 * takes it for the CPU address, and is not there without it.
-	 */
-	unsigned (*index)(void *vcpu);
-	/*
-	 * Is the MIO-addressing control, bit 58 of control register 2, one? NULL
-	 * only where zpci_config.mio is false.
-	 */
-	bool (*mio_addressing)(void *vcpu);
 };
 
 #define ZPCI_FAST_VCPUS 64
@@ -380,20 +390,20 @@ void zpci_reset(struct zpci *zpci);
 /*
  * Execute an instruction for `vcpu`. Register numbers are those of the
  * instruction's fields; `address` and `ar` are the effective address of the
- * storage operand and the access register that goes with its base. Each sets the
- * condition code and returns 0, or has made a program interruption pending and
- * returns nonzero.
+ * storage operand and the access register that goes with its base. Each sets
+ * vcpu->cc (PCIWB does not) and returns 0, or has made a program interruption pending
+ * and returns nonzero.
  */
 
 /* CALL LOGICAL PROCESSOR, RRF: R1, R2, R3 (its leftmost bit selects an immediate
  * command), M4 (the logical processor). */
-int zpci_insn_clp(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2, unsigned r3,
+int zpci_insn_clp(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2, unsigned r3,
 		  unsigned m4);
 /* PCI LOAD, PCI STORE, RRE: R1, R2. */
-int zpci_insn_pcilg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
-int zpci_insn_pcistg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_pcilg(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_pcistg(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2);
 /* PCI STORE BLOCK, RSY: R1, R3, D2(B2). */
-int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
+int zpci_insn_pcistb(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r3,
 		     uint64_t address, unsigned ar);
 /*
  * The same by address, from any state of the CPU: PCI LOAD, PCI STORE (pcilgi,
@@ -401,19 +411,21 @@ int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
  * BARRIER (pciwb). The address is a guest-virtual one, in a register: it is
  * translated with zpci_vcpu_ops.translate, access register R2 or R3.
  */
-int zpci_insn_pcilgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
-int zpci_insn_pcistgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
-int zpci_insn_pcistbi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3, uint64_t address,
-		      unsigned ar);
-int zpci_insn_pciwb(struct zpci *zpci, void *vcpu);
+int zpci_insn_pcilgi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_pcistgi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_pcistbi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r3,
+		      uint64_t address, unsigned ar);
+int zpci_insn_pciwb(struct zpci *zpci, struct zpci_vcpu *vcpu);
 /* MODIFY PCI FUNCTION CONTROLS, STORE PCI FUNCTION CONTROLS, RXY: R1, D2(X2,B2). */
-int zpci_insn_mpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar);
-int zpci_insn_stpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar);
+int zpci_insn_mpcifc(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, uint64_t address,
+		     unsigned ar);
+int zpci_insn_stpcifc(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, uint64_t address,
+		      unsigned ar);
 /* REFRESH PCI TRANSLATIONS, RRE: R1, R2. */
-int zpci_insn_rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2);
+int zpci_insn_rpcit(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2);
 /* SET INTERRUPTION CONTROLS, RSY: R1, R3, D2(B2). */
-int zpci_insn_sic(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3, uint64_t address,
-		  unsigned ar);
+int zpci_insn_sic(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r3,
+		  uint64_t address, unsigned ar);
 
 /* --- directed delivery ---------------------------------------------------------- */
 

@@ -63,6 +63,7 @@ struct machine {
 	bool sclp_ready, css_ready, lock_ready;
 	struct console *console;
 	struct zpci *zpci;
+	struct machine_pci_vcpu *pci_vcpus; /* by CPU address; of pci.c */
 	struct machine_devices *devices;
 	struct irq_sources *irq_sources; /* the devices' */
 	struct cpu_idle_ops idle_ops; /* … which idle CPUs wait for */

@@ -21,64 +21,45 @@ static_assert(ZPCI_CCDF_SIZE <= CSS_EVENT_MAX, "an event fits");
 
 /* --- what libzpci asks of a vCPU ------------------------------------------------------- */
 
-static uint64_t *pci_registers(void *vcpu)
+struct machine_pci_vcpu {
+	struct zpci_vcpu zpci;
+	struct vcpu *cpu;
+};
+
+static struct vcpu *cpu_of(struct zpci_vcpu *vcpu)
 {
-	return vcpu_state(vcpu)->gr;
+	return container_of(vcpu, struct machine_pci_vcpu, zpci)->cpu;
 }
 
-static void pci_set_cc(void *vcpu, unsigned int cc)
-{
-	vcpu_set_cc(vcpu, cc);
-}
-
-static bool pci_problem_state(void *vcpu)
-{
-	return vcpu_problem_state(vcpu);
-}
-
-static int pci_program(void *vcpu, enum zpci_program code)
+static int pci_program(struct zpci_vcpu *vcpu, enum zpci_program code)
 {
 	/* Both enumerations have the architecture's numbers. */
-	return vcpu_program(vcpu, (enum pgm_code)code);
+	return vcpu_program(cpu_of(vcpu), (enum pgm_code)code);
 }
 
-static int pci_read(void *vcpu, uint64_t address, unsigned int ar, void *to, size_t length)
+static int pci_read(struct zpci_vcpu *vcpu, uint64_t address, unsigned int ar, void *to,
+		    size_t length)
 {
-	return vcpu_read(vcpu, address, ar, to, length);
+	return vcpu_read(cpu_of(vcpu), address, ar, to, length);
 }
 
-static int pci_write(void *vcpu, uint64_t address, unsigned int ar, const void *from,
+static int pci_write(struct zpci_vcpu *vcpu, uint64_t address, unsigned int ar, const void *from,
 		     size_t length)
 {
-	return vcpu_write(vcpu, address, ar, from, length);
+	return vcpu_write(cpu_of(vcpu), address, ar, from, length);
 }
 
-static int pci_translate(void *vcpu, uint64_t address, unsigned int ar, bool write,
+static int pci_translate(struct zpci_vcpu *vcpu, uint64_t address, unsigned int ar, bool write,
 			 uint64_t *absolute)
 {
-	return vcpu_translate(vcpu, address, ar, write, absolute);
-}
-
-static unsigned int pci_index(void *vcpu)
-{
-	return vcpu_state(vcpu)->cpu_address;
-}
-
-static bool pci_mio_addressing(void *vcpu)
-{
-	return vcpu_state(vcpu)->cr[2] & CR2_MIO_ADDRESSING;
+	return vcpu_translate(cpu_of(vcpu), address, ar, write, absolute);
 }
 
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.registers = pci_registers,
-	.set_cc = pci_set_cc,
-	.problem_state = pci_problem_state,
 	.program = pci_program,
 	.read = pci_read,
 	.write = pci_write,
 	.translate = pci_translate,
-	.index = pci_index,
-	.mio_addressing = pci_mio_addressing,
 };
 
 /* --- … and of the machine ---------------------------------------------------------------- */
@@ -159,72 +140,122 @@ static const struct zpci_machine_ops traced_machine_ops = {
 
 /* --- instructions ---------------------------------------------------------------------------- */
 
+/*
+ * That the CPU is not in the problem state has been seen to before a handler of a privileged
+ * instruction is called, so zpci_vcpu.problem_state is never set.
+ */
 static struct zpci *zpci_of(void *opaque)
 {
 	return ((struct machine *)opaque)->zpci;
 }
 
+static struct zpci_vcpu *begin(struct machine *machine, struct vcpu *v)
+{
+	const struct cpu_state *state = vcpu_state(v);
+	struct zpci_vcpu *vcpu = &machine->pci_vcpus[state->cpu_address].zpci;
+
+	vcpu->mio_addressing = state->cr[2] & CR2_MIO_ADDRESSING;
+	return vcpu;
+}
+
+static int finish(struct vcpu *v, const struct zpci_vcpu *vcpu, int error)
+{
+	if (!error)
+		vcpu_set_cc(v, vcpu->cc);
+	return error;
+}
+
 static int handle_clp(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
+	struct zpci_vcpu *vcpu = begin(opaque, v);
 	unsigned int r3 = insn->raw >> 44 & 15;
 	unsigned int m4 = insn->raw >> 40 & 15;
 
-	return zpci_insn_clp(zpci_of(opaque), v, insn->r1, insn->r2, r3, m4);
-}
-
-static int handle_pcistg(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
-{
-	return zpci_insn_pcistg(zpci_of(opaque), v, insn->r1, insn->r2);
-}
-
-static int handle_pcilg(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
-{
-	return zpci_insn_pcilg(zpci_of(opaque), v, insn->r1, insn->r2);
-}
-
-static int handle_pcistgi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
-{
-	return zpci_insn_pcistgi(zpci_of(opaque), v, insn->r1, insn->r2);
-}
-
-static int handle_pcilgi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
-{
-	return zpci_insn_pcilgi(zpci_of(opaque), v, insn->r1, insn->r2);
+	return finish(v, vcpu, zpci_insn_clp(zpci_of(opaque), vcpu, insn->r1, insn->r2, r3, m4));
 }
 
 static int handle_pciwb(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
-	return zpci_insn_pciwb(zpci_of(opaque), v);
+	/* The condition code stays. */
+	return zpci_insn_pciwb(zpci_of(opaque), begin(opaque, v));
+}
+
+static int handle_pcistg(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu, zpci_insn_pcistg(zpci_of(opaque), vcpu, insn->r1, insn->r2));
+}
+
+static int handle_pcilg(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu, zpci_insn_pcilg(zpci_of(opaque), vcpu, insn->r1, insn->r2));
+}
+
+static int handle_pcistgi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu, zpci_insn_pcistgi(zpci_of(opaque), vcpu, insn->r1, insn->r2));
+}
+
+static int handle_pcilgi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu, zpci_insn_pcilgi(zpci_of(opaque), vcpu, insn->r1, insn->r2));
 }
 
 static int handle_rpcit(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
-	return zpci_insn_rpcit(zpci_of(opaque), v, insn->r1, insn->r2);
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu, zpci_insn_rpcit(zpci_of(opaque), vcpu, insn->r1, insn->r2));
 }
 
 static int handle_mpcifc(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
-	return zpci_insn_mpcifc(zpci_of(opaque), v, insn->r1, insn->address, insn->b2);
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu,
+		      zpci_insn_mpcifc(zpci_of(opaque), vcpu, insn->r1, insn->address, insn->b2));
 }
 
 static int handle_stpcifc(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
-	return zpci_insn_stpcifc(zpci_of(opaque), v, insn->r1, insn->address, insn->b2);
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu,
+		      zpci_insn_stpcifc(zpci_of(opaque), vcpu, insn->r1, insn->address, insn->b2));
 }
 
 static int handle_pcistb(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
-	return zpci_insn_pcistb(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu,
+		      zpci_insn_pcistb(zpci_of(opaque), vcpu, insn->r1, insn->r3, insn->address,
+				       insn->b2));
 }
 
 static int handle_pcistbi(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
-	return zpci_insn_pcistbi(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu,
+		      zpci_insn_pcistbi(zpci_of(opaque), vcpu, insn->r1, insn->r3, insn->address,
+					insn->b2));
 }
 
 static int handle_sic(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
-	return zpci_insn_sic(zpci_of(opaque), v, insn->r1, insn->r3, insn->address, insn->b2);
+	struct zpci_vcpu *vcpu = begin(opaque, v);
+
+	return finish(v, vcpu,
+		      zpci_insn_sic(zpci_of(opaque), vcpu, insn->r1, insn->r3, insn->address,
+				    insn->b2));
 }
 
 static const struct {
@@ -318,12 +349,21 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 		.mio = machine->features & MACHINE_MIO,
 		.uid_checking = machine->features & MACHINE_UID_CHECKING,
 	};
+	unsigned int count = cpu_complex_count(machine->cpus);
 	int rc;
 
-	machine->zpci = zpci_create(&config);
+	machine->pci_vcpus = calloc(count, sizeof(*machine->pci_vcpus));
+	machine->zpci = machine->pci_vcpus ? zpci_create(&config) : NULL;
 	if (!machine->zpci) {
 		snprintf(error, error_size, "out of memory");
 		return -ENOMEM;
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		struct vcpu *cpu = cpu_complex_vcpu(machine->cpus, i);
+
+		machine->pci_vcpus[i].cpu = cpu;
+		machine->pci_vcpus[i].zpci.index = i;
+		machine->pci_vcpus[i].zpci.registers = vcpu_state(cpu)->gr;
 	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(instructions); i++) {
 		rc = cpu_complex_set_handler(machine->cpus, instructions[i].opcode,
@@ -340,4 +380,6 @@ void machine_pci_destroy(struct machine *machine)
 {
 	zpci_destroy(machine->zpci);
 	machine->zpci = NULL;
+	free(machine->pci_vcpus);
+	machine->pci_vcpus = NULL;
 }

@@ -877,20 +877,40 @@ static bool touches(unsigned offset, unsigned size, unsigned reg, unsigned reg_s
 	return offset < reg + reg_size && reg < offset + size;
 }
 
-/* Change the bits of a word that can be changed. With the lock held. */
+/* Change the bits of a word that can be changed; atomically, as not all hold the lock. */
 static void write_config(struct pci_function *f, unsigned offset, unsigned size, uint32_t value)
 {
-	unsigned word = offset & ~3u, shift = 8 * (offset & 3);
+	unsigned shift = 8 * (offset & 3);
+	uint32_t *word = (uint32_t *)(f->config + (offset & ~3u));
 	uint32_t bytes = (size == 4 ? ~0u : (1u << 8 * size) - 1) << shift;
-	uint32_t mask = load_le32(f->writable + word) & bytes;
+	uint32_t mask = htole32(load_le32(f->writable + (offset & ~3u)) & bytes);
+	uint32_t bits = htole32(value << shift) & mask;
+	uint32_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
 
-	set_config_word(f, word, (config_word(f, word) & ~mask) | (value << shift & mask));
+	while (!__atomic_compare_exchange_n(word, &old, (old & ~mask) | bits, true,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+/* A word that more depends on than itself. */
+static COLD void write_controls(struct pci_function *f, unsigned offset, unsigned size,
+				uint32_t value, bool msix, bool msi)
+{
+	pthread_mutex_lock(&f->lock);
+	write_config(f, offset, size, value);
+	update_derived(f);
+	pthread_mutex_unlock(&f->lock);
+	if (f->msix_enabled && msix)
+		msix_deliver_pending(f, 0, f->msix.vectors - 1);
+	if (f->msi_enabled && msi)
+		msi_deliver_pending(f);
 }
 
 void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned size,
 			       uint32_t value)
 {
 	unsigned reset_byte = f->express + EXPRESS_DEVICE_CONTROL + 1;
+	unsigned word = offset & ~3u;
 	bool reset, command, msix, msi;
 
 	if (!size || size > 4 || offset & (size - 1) || !range_fits(offset, size, PCI_CONFIG_SIZE))
@@ -903,19 +923,13 @@ void pci_function_config_write(struct pci_function *f, unsigned offset, unsigned
 		function_level_reset(f);
 		return;
 	}
-	command = touches(offset, size, PCI_COMMAND, 2);
-	msix = f->msix.vectors && touches(offset, size, f->msix.offset + MSIX_CONTROL, 2);
-	msi = f->msi.vectors && touches(offset, size, f->msi.offset, f->msi.end - f->msi.offset);
-	pthread_mutex_lock(&f->lock);
-	write_config(f, offset, size, value);
-	if (command || msix || msi)
-		update_derived(f);
-	pthread_mutex_unlock(&f->lock);
-
-	if (f->msix_enabled && (command || msix))
-		msix_deliver_pending(f, 0, f->msix.vectors - 1);
-	if (f->msi_enabled && (command || msi))
-		msi_deliver_pending(f);
+	command = word == PCI_COMMAND;
+	msix = f->msix.vectors && touches(word, 4, f->msix.offset + MSIX_CONTROL, 2);
+	msi = f->msi.vectors && touches(word, 4, f->msi.offset, f->msi.end - f->msi.offset);
+	if (likely(!command && !msix && !msi))
+		write_config(f, offset, size, value);
+	else
+		write_controls(f, offset, size, value, command || msix, command || msi);
 	if (f->ops.config_write)
 		f->ops.config_write(f->device, offset, size, value);
 }

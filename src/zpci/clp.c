@@ -634,8 +634,8 @@ static bool request_length_valid(unsigned length)
 }
 
 /* Are [address, address + length) accessible? At most three pages. */
-static int probe(struct zpci *zpci, void *vcpu, uint64_t address, unsigned ar, unsigned length,
-		 bool write)
+static int probe(struct zpci *zpci, struct zpci_vcpu *vcpu, uint64_t address, unsigned ar,
+		 unsigned length, bool write)
 {
 	uint64_t absolute;
 	int rc = 0;
@@ -646,7 +646,7 @@ static int probe(struct zpci *zpci, void *vcpu, uint64_t address, unsigned ar, u
 	return rc;
 }
 
-static int store_response(struct zpci *zpci, void *vcpu, uint64_t address, unsigned ar,
+static int store_response(struct zpci *zpci, struct zpci_vcpu *vcpu, uint64_t address, unsigned ar,
 			  const struct call *call)
 {
 	unsigned done = 0;
@@ -663,8 +663,8 @@ static int store_response(struct zpci *zpci, void *vcpu, uint64_t address, unsig
 	return 0;
 }
 
-static struct outcome call_processor(struct zpci *zpci, void *vcpu, uint64_t address, unsigned ar,
-				     unsigned processor, unsigned *command)
+static struct outcome call_processor(struct zpci *zpci, struct zpci_vcpu *vcpu, uint64_t address,
+				     unsigned ar, unsigned processor, unsigned *command)
 {
 	const struct zpci_vcpu_ops *ops = zpci->config.vcpu;
 	struct call call; /* 8 KiB of it are written only as far as needed */
@@ -705,22 +705,23 @@ static struct outcome call_processor(struct zpci *zpci, void *vcpu, uint64_t add
 }
 
 /* Immediate command: which logical processors are there? */
-static struct outcome immediate(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t command)
+static struct outcome immediate(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1,
+				uint64_t command)
 {
 	if (command != 1)
 		return outcome_cc(3);
-	insn_registers(zpci, vcpu)[r1] = BIT64(PROCESSOR_BASE) | BIT64(PROCESSOR_PCI);
+	vcpu->registers[r1] = BIT64(PROCESSOR_BASE) | BIT64(PROCESSOR_PCI);
 	return outcome_cc(0);
 }
 
-int zpci_insn_clp(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2, unsigned r3,
+int zpci_insn_clp(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2, unsigned r3,
 		  unsigned m4)
 {
-	uint64_t address = insn_gr(zpci, vcpu, r2);
+	uint64_t address = vcpu->registers[r2];
 	struct outcome outcome;
 	unsigned command = 0;
 
-	if (insn_problem_state(zpci, vcpu))
+	if (vcpu->problem_state)
 		outcome = outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	else if (r3 & 8)
 		outcome = immediate(zpci, vcpu, r1, address);

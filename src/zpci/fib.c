@@ -289,7 +289,7 @@ static bool format_valid(const struct zpci *zpci, unsigned operation, unsigned f
 	return format == FORMAT_FLOATING;
 }
 
-static struct outcome mpcifc_function(struct zpci_function *f, void *vcpu,
+static struct outcome mpcifc_function(struct zpci_function *f, struct zpci_vcpu *vcpu,
 				      const struct request *request, uint64_t address, unsigned ar)
 {
 	struct outcome outcome;
@@ -317,13 +317,13 @@ static struct outcome mpcifc_function(struct zpci_function *f, void *vcpu,
 	return outcome;
 }
 
-static struct outcome mpcifc(struct zpci *zpci, void *vcpu, const struct request *request,
-			     uint64_t address, unsigned ar)
+static struct outcome mpcifc(struct zpci *zpci, struct zpci_vcpu *vcpu,
+			     const struct request *request, uint64_t address, unsigned ar)
 {
 	struct zpci_function *f;
 	struct outcome outcome;
 
-	if (insn_problem_state(zpci, vcpu))
+	if (vcpu->problem_state)
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (address % 8)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
@@ -335,9 +335,10 @@ static struct outcome mpcifc(struct zpci *zpci, void *vcpu, const struct request
 	return outcome;
 }
 
-int zpci_insn_mpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar)
+int zpci_insn_mpcifc(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, uint64_t address,
+		     unsigned ar)
 {
-	struct request request = request_of(insn_gr(zpci, vcpu, r1));
+	struct request request = request_of(vcpu->registers[r1]);
 	struct outcome outcome = mpcifc(zpci, vcpu, &request, address, ar);
 
 	TRACE_INSN(zpci, "zpci_mpcifc", outcome, "fh=%08x operation=%u space=%u fib=%#llx",
@@ -399,15 +400,16 @@ static struct outcome inspect(struct zpci_function *f, const struct request *req
 	return outcome;
 }
 
-static struct outcome stpcifc(struct zpci *zpci, void *vcpu, const struct request *request,
-			      unsigned r1, uint64_t address, unsigned ar)
+static struct outcome stpcifc(struct zpci *zpci, struct zpci_vcpu *vcpu,
+			      const struct request *request, unsigned r1, uint64_t address,
+			      unsigned ar)
 {
 	struct zpci_function *f;
 	struct outcome outcome;
 	struct fib fib;
 	bool enabled;
 
-	if (insn_problem_state(zpci, vcpu))
+	if (vcpu->problem_state)
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (request->dma_space)
 		return outcome_status(STATUS_INVALID_DMA_SPACE);
@@ -423,13 +425,14 @@ static struct outcome stpcifc(struct zpci *zpci, void *vcpu, const struct reques
 	if (zpci->config.vcpu->write(vcpu, address, ar, &fib, sizeof(fib)))
 		return outcome_access();
 	if (enabled && !(request->fh & FH_ENABLED))
-		insn_registers(zpci, vcpu)[r1] |= (uint64_t)FH_ENABLED << 32;
+		vcpu->registers[r1] |= (uint64_t)FH_ENABLED << 32;
 	return outcome;
 }
 
-int zpci_insn_stpcifc(struct zpci *zpci, void *vcpu, unsigned r1, uint64_t address, unsigned ar)
+int zpci_insn_stpcifc(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, uint64_t address,
+		      unsigned ar)
 {
-	struct request request = request_of(insn_gr(zpci, vcpu, r1));
+	struct request request = request_of(vcpu->registers[r1]);
 	struct outcome outcome = stpcifc(zpci, vcpu, &request, r1, address, ar);
 
 	TRACE_INSN(zpci, "zpci_stpcifc", outcome, "fh=%08x space=%u fib=%#llx", request.fh,

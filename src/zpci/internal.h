@@ -226,6 +226,7 @@ struct zpci {
 	struct event_queue events;
 	struct directed directed;
 	bool has_membarrier;
+	bool traced;
 	struct hazard hazards[ZPCI_FAST_VCPUS];
 };
 
@@ -233,9 +234,10 @@ struct zpci {
 
 enum outcome_kind {
 	OUTCOME_CC,
-	OUTCOME_STATUS,  /* condition code 1 and a status code */
+	OUTCOME_STATUS, /* condition code 1 and a status code */
 	OUTCOME_PROGRAM,
-	OUTCOME_ACCESS,  /* an access exception is pending already */
+	OUTCOME_ACCESS, /* an access exception is pending already */
+	OUTCOME_NONE, /* for a trace of something that is no instruction */
 };
 
 struct outcome {
@@ -263,6 +265,11 @@ static inline struct outcome outcome_access(void)
 	return (struct outcome){ OUTCOME_ACCESS, 0 };
 }
 
+static inline struct outcome outcome_none(void)
+{
+	return (struct outcome){ OUTCOME_NONE, 0 };
+}
+
 static inline bool outcome_good(struct outcome outcome)
 {
 	return outcome.kind == OUTCOME_CC && outcome.value == 0;
@@ -270,49 +277,40 @@ static inline bool outcome_good(struct outcome outcome)
 
 #define CC_INVALID_HANDLE 3
 
+/* All but OUTCOME_CC. */
+int insn_finish_otherwise(struct zpci *zpci, struct zpci_vcpu *vcpu, struct outcome outcome,
+			  unsigned r);
+
 /*
  * Make it so: condition code, status code in bits 32-39 of GR `r`, interruption.
  * The result is that of the instruction function.
  */
-int insn_finish(struct zpci *zpci, void *vcpu, struct outcome outcome, unsigned r);
-
-static inline bool insn_problem_state(struct zpci *zpci, void *vcpu)
+static inline int insn_finish(struct zpci *zpci, struct zpci_vcpu *vcpu, struct outcome outcome,
+			      unsigned r)
 {
-	return zpci->config.vcpu->problem_state(vcpu);
-}
-
-static inline unsigned insn_vcpu_index(struct zpci *zpci, void *vcpu)
-{
-	return zpci->config.vcpu->index ? zpci->config.vcpu->index(vcpu) : ZPCI_FAST_VCPUS;
-}
-
-static inline uint64_t *insn_registers(struct zpci *zpci, void *vcpu)
-{
-	return zpci->config.vcpu->registers(vcpu);
-}
-
-static inline uint64_t insn_gr(struct zpci *zpci, void *vcpu, unsigned r)
-{
-	return insn_registers(zpci, vcpu)[r];
+	if (unlikely(outcome.kind != OUTCOME_CC))
+		return insn_finish_otherwise(zpci, vcpu, outcome, r);
+	vcpu->cc = outcome.value;
+	return 0;
 }
 
 /*
  * Trace one instruction or happening; the arguments are not evaluated unless
  * somebody listens. TRACE_INSN appends how the instruction ended.
  */
-#define TRACE(zpci, event, ...)                                                  \
-	do {                                                                     \
-		if (unlikely((zpci)->config.machine->trace != NULL))             \
-			trace_record(zpci, event, NULL, __VA_ARGS__);            \
+#define TRACE(zpci, event, ...) \
+	do { \
+		if (unlikely((zpci)->traced)) \
+			trace_record(zpci, event, outcome_none(), __VA_ARGS__); \
 	} while (0)
-#define TRACE_INSN(zpci, event, outcome, ...)                                    \
-	do {                                                                     \
-		if (unlikely((zpci)->config.machine->trace != NULL))             \
-			trace_record(zpci, event, &(outcome), __VA_ARGS__);      \
+#define TRACE_INSN(zpci, event, outcome, ...) \
+	do { \
+		if (unlikely((zpci)->traced)) \
+			trace_record(zpci, event, outcome, __VA_ARGS__); \
 	} while (0)
 
-void trace_record(struct zpci *zpci, const char *event, const struct outcome *outcome,
-		  const char *format, ...) __attribute__((format(printf, 4, 5)));
+void trace_record(struct zpci *zpci, const char *event, struct outcome outcome, const char *format,
+		  ...) __attribute__((cold, format(printf, 4, 5)));
 
 /* --- guest memory --------------------------------------------------------------- */
 
@@ -394,8 +392,9 @@ struct outcome access_load(struct zpci_function *f, const struct place *place, u
 			   uint64_t *data);
 struct outcome access_store(struct zpci_function *f, const struct place *place, unsigned index,
 			    uint64_t data);
-struct outcome access_store_block(struct zpci_function *f, void *vcpu, const struct place *place,
-				  unsigned index, uint64_t address, unsigned ar);
+struct outcome access_store_block(struct zpci_function *f, struct zpci_vcpu *vcpu,
+				  const struct place *place, unsigned index, uint64_t address,
+				  unsigned ar);
 
 /* Has the function addresses? */
 bool mio_available(const struct zpci_function *f);
@@ -466,8 +465,8 @@ void mapping_gate(struct zpci_function *f, bool open);
 void mapping_clear(struct zpci_function *f);
 /* Map what `ioat` says, which is not in effect yet; and what f->ioat says of a range. */
 struct outcome mapping_register(struct zpci_function *f, const struct ioat *ioat);
-struct outcome mapping_refresh(struct zpci_function *f, void *vcpu, unsigned index, uint64_t first,
-			       uint64_t last);
+struct outcome mapping_refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, unsigned index,
+			       uint64_t first, uint64_t last);
 
 extern const struct pci_msi_ops interrupt_msi_ops;
 /* The indicators of a floating route lie in memory. */

@@ -193,7 +193,8 @@ struct sic_request {
 };
 
 /* All CPUs lose their vectors: they are registered after this. */
-static struct outcome sic_direct(struct zpci *zpci, void *vcpu, const struct sic_request *request)
+static struct outcome sic_direct(struct zpci *zpci, struct zpci_vcpu *vcpu,
+				 const struct sic_request *request)
 {
 	struct diib diib;
 	uint64_t summary;
@@ -217,10 +218,11 @@ static struct outcome sic_direct(struct zpci *zpci, void *vcpu, const struct sic
 	return outcome_cc(0);
 }
 
-static struct outcome sic_set_cpu(struct zpci *zpci, void *vcpu, const struct sic_request *request)
+static struct outcome sic_set_cpu(struct zpci *zpci, struct zpci_vcpu *vcpu,
+				  const struct sic_request *request)
 {
 	uint32_t cpus = atomic_load(&zpci->directed.control) & CONTROL_CPUS;
-	unsigned cpu = insn_vcpu_index(zpci, vcpu);
+	unsigned cpu = vcpu->index;
 	struct cdiib cdiib;
 	uint64_t vector;
 
@@ -235,7 +237,8 @@ static struct outcome sic_set_cpu(struct zpci *zpci, void *vcpu, const struct si
 	return outcome_cc(0);
 }
 
-static struct outcome sic_directed(struct zpci *zpci, void *vcpu, const struct sic_request *request)
+static struct outcome sic_directed(struct zpci *zpci, struct zpci_vcpu *vcpu,
+				   const struct sic_request *request)
 {
 	if (!zpci->directed.available)
 		return outcome_program(ZPCI_PGM_OPERAND);
@@ -245,8 +248,8 @@ static struct outcome sic_directed(struct zpci *zpci, void *vcpu, const struct s
 	case SIC_SET_CPU:
 		return sic_set_cpu(zpci, vcpu, request);
 	default:
-		zpci->config.machine->set_directed_mode(zpci->config.opaque,
-							insn_vcpu_index(zpci, vcpu), request->isc,
+		zpci->config.machine->set_directed_mode(zpci->config.opaque, vcpu->index,
+							request->isc,
 							request->operation == SIC_DIRECTED_SINGLE ?
 								ZPCI_INTERRUPTION_SINGLE :
 								ZPCI_INTERRUPTION_ALL);
@@ -254,11 +257,12 @@ static struct outcome sic_directed(struct zpci *zpci, void *vcpu, const struct s
 	}
 }
 
-static struct outcome sic(struct zpci *zpci, void *vcpu, const struct sic_request *request)
+static struct outcome sic(struct zpci *zpci, struct zpci_vcpu *vcpu,
+			  const struct sic_request *request)
 {
 	if (!zpci->config.machine->set_interruption_mode)
 		return outcome_program(ZPCI_PGM_OPERATION);
-	if (insn_problem_state(zpci, vcpu))
+	if (vcpu->problem_state)
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	switch (request->operation) {
 	case SIC_ALL:
@@ -279,12 +283,12 @@ static struct outcome sic(struct zpci *zpci, void *vcpu, const struct sic_reques
 	}
 }
 
-int zpci_insn_sic(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3, uint64_t address,
-		  unsigned ar)
+int zpci_insn_sic(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r3,
+		  uint64_t address, unsigned ar)
 {
 	const struct sic_request request = {
-		.operation = insn_gr(zpci, vcpu, r1) & 0xffff,
-		.isc = insn_gr(zpci, vcpu, r3) >> 27 & 7,
+		.operation = vcpu->registers[r1] & 0xffff,
+		.isc = vcpu->registers[r3] >> 27 & 7,
 		.address = address,
 		.ar = ar,
 	};

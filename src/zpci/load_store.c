@@ -65,14 +65,14 @@ static struct outcome enter(struct zpci *zpci, unsigned index, uint32_t fh,
 }
 
 /* The same for a load or store, whose R2 names an even-odd pair of registers. */
-static struct outcome enter_by_pair(struct zpci *zpci, void *vcpu, unsigned index, unsigned r2,
+static struct outcome enter_by_pair(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r2,
 				    uint32_t fh, struct zpci_function **f)
 {
-	if (insn_problem_state(zpci, vcpu))
+	if (vcpu->problem_state)
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
-	return enter(zpci, index, fh, f);
+	return enter(zpci, vcpu->index, fh, f);
 }
 
 /* Config space: 1, 2 or 4 bytes within a word. */
@@ -89,30 +89,31 @@ static bool bar_place_valid(const struct place *place)
 	return place->length && place->length <= 8 - (place->offset & 7);
 }
 
-/* Config accesses that are not aligned are two. The model wants them aligned. */
-static uint32_t config_read(struct pci_function *pci, const struct place *place)
+/* The model wants config accesses aligned. Others are made of bytes; nobody does that. */
+static bool config_place_aligned(const struct place *place)
+{
+	return !(place->offset & (place->length - 1));
+}
+
+static COLD uint32_t config_read_bytes(struct pci_function *pci, uint64_t offset, unsigned length)
 {
 	uint32_t value = 0;
 
-	if ((place->offset & (place->length - 1)) == 0)
-		return pci_function_config_read(pci, place->offset, place->length);
-	for (unsigned i = 0; i < place->length; i++)
-		value |= pci_function_config_read(pci, place->offset + i, 1) << 8 * i;
+	for (unsigned i = 0; i < length; i++)
+		value |= pci_function_config_read(pci, offset + i, 1) << 8 * i;
 	return value;
 }
 
-static void config_write(struct pci_function *pci, const struct place *place, uint32_t value)
+static COLD void config_write_bytes(struct pci_function *pci, uint64_t offset, unsigned length,
+				    uint32_t value)
 {
-	if ((place->offset & (place->length - 1)) == 0) {
-		pci_function_config_write(pci, place->offset, place->length, value);
-		return;
-	}
-	for (unsigned i = 0; i < place->length; i++)
-		pci_function_config_write(pci, place->offset + i, 1, value >> 8 * i & 0xff);
+	for (unsigned i = 0; i < length; i++)
+		pci_function_config_write(pci, offset + i, 1, value >> 8 * i & 0xff);
 }
 
-struct outcome access_load(struct zpci_function *f, const struct place *place, unsigned index,
-			   uint64_t *data)
+/* The accesses themselves are part of each instruction: here it pays. */
+static ALWAYS_INLINE struct outcome load(struct zpci_function *f, const struct place *place,
+					 unsigned index, uint64_t *data)
 {
 	uint64_t value;
 
@@ -124,7 +125,9 @@ struct outcome access_load(struct zpci_function *f, const struct place *place, u
 	} else if (place->address_space == ADDRESS_SPACE_CONFIG) {
 		if (!config_place_valid(place))
 			return outcome_program(ZPCI_PGM_OPERAND);
-		value = config_read(f->pci, place);
+		value = likely(config_place_aligned(place)) ?
+				pci_function_config_read(f->pci, place->offset, place->length) :
+				config_read_bytes(f->pci, place->offset, place->length);
 	} else {
 		return outcome_status(STATUS_INVALID_ADDRESS_SPACE);
 	}
@@ -133,8 +136,8 @@ struct outcome access_load(struct zpci_function *f, const struct place *place, u
 	return outcome_cc(0);
 }
 
-struct outcome access_store(struct zpci_function *f, const struct place *place, unsigned index,
-			    uint64_t data)
+static ALWAYS_INLINE struct outcome store(struct zpci_function *f, const struct place *place,
+					  unsigned index, uint64_t data)
 {
 	if (place->address_space < PCI_BAR_COUNT) {
 		if (!bar_place_valid(place) ||
@@ -144,7 +147,11 @@ struct outcome access_store(struct zpci_function *f, const struct place *place, 
 	} else if (place->address_space == ADDRESS_SPACE_CONFIG) {
 		if (!config_place_valid(place))
 			return outcome_program(ZPCI_PGM_OPERAND);
-		config_write(f->pci, place, swap(data, place->length));
+		data = swap(data, place->length);
+		if (likely(config_place_aligned(place)))
+			pci_function_config_write(f->pci, place->offset, place->length, data);
+		else
+			config_write_bytes(f->pci, place->offset, place->length, data);
 	} else {
 		return outcome_status(STATUS_INVALID_ADDRESS_SPACE);
 	}
@@ -152,56 +159,50 @@ struct outcome access_store(struct zpci_function *f, const struct place *place, 
 	return outcome_cc(0);
 }
 
-static struct outcome pcilg(struct zpci *zpci, void *vcpu, const struct place *place, unsigned r2,
-			    uint64_t *data)
+struct outcome access_load(struct zpci_function *f, const struct place *place, unsigned index,
+			   uint64_t *data)
 {
-	unsigned index = insn_vcpu_index(zpci, vcpu);
-	struct zpci_function *f;
-	struct outcome outcome = enter_by_pair(zpci, vcpu, index, r2, place->fh, &f);
-
-	if (!outcome_good(outcome))
-		return outcome;
-	outcome = access_load(f, place, index, data);
-	function_release(f, index);
-	return outcome;
+	return load(f, place, index, data);
 }
 
-int zpci_insn_pcilg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
+struct outcome access_store(struct zpci_function *f, const struct place *place, unsigned index,
+			    uint64_t data)
 {
-	uint64_t *gr = insn_registers(zpci, vcpu);
-	struct place place = place_of(gr[r2], gr[r2 | 1], LENGTH_MASK);
-	uint64_t data = 0;
-	struct outcome outcome = pcilg(zpci, vcpu, &place, r2, &data);
+	return store(f, place, index, data);
+}
 
-	if (outcome_good(outcome))
-		gr[r1] = data;
+int zpci_insn_pcilg(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2)
+{
+	uint64_t *gr = vcpu->registers;
+	struct place place = place_of(gr[r2], gr[r2 | 1], LENGTH_MASK);
+	struct zpci_function *f;
+	struct outcome outcome = enter_by_pair(zpci, vcpu, r2, place.fh, &f);
+	uint64_t data = 0;
+
+	if (likely(outcome_good(outcome))) {
+		outcome = load(f, &place, vcpu->index, &data);
+		function_release(f, vcpu->index);
+		if (likely(outcome_good(outcome)))
+			gr[r1] = data;
+	}
 	TRACE_INSN(zpci, "zpci_pcilg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",
 		   place.fh, place.address_space, (unsigned long long)place.offset, place.length,
 		   (unsigned long long)data);
 	return insn_finish(zpci, vcpu, outcome, r2);
 }
 
-static struct outcome pcistg(struct zpci *zpci, void *vcpu, const struct place *place,
-			     unsigned r2, uint64_t data)
+int zpci_insn_pcistg(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2)
 {
-	unsigned index = insn_vcpu_index(zpci, vcpu);
-	struct zpci_function *f;
-	struct outcome outcome = enter_by_pair(zpci, vcpu, index, r2, place->fh, &f);
-
-	if (!outcome_good(outcome))
-		return outcome;
-	outcome = access_store(f, place, index, data);
-	function_release(f, index);
-	return outcome;
-}
-
-int zpci_insn_pcistg(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
-{
-	const uint64_t *gr = insn_registers(zpci, vcpu);
+	const uint64_t *gr = vcpu->registers;
 	struct place place = place_of(gr[r2], gr[r2 | 1], LENGTH_MASK);
 	uint64_t data = gr[r1];
-	struct outcome outcome = pcistg(zpci, vcpu, &place, r2, data);
+	struct zpci_function *f;
+	struct outcome outcome = enter_by_pair(zpci, vcpu, r2, place.fh, &f);
 
+	if (likely(outcome_good(outcome))) {
+		outcome = store(f, &place, vcpu->index, data);
+		function_release(f, vcpu->index);
+	}
 	TRACE_INSN(zpci, "zpci_pcistg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",
 		   place.fh, place.address_space, (unsigned long long)place.offset, place.length,
 		   (unsigned long long)data);
@@ -222,8 +223,9 @@ static bool block_valid(const struct zpci_function *f, const struct place *place
 	       place->length <= f->config.store_block_max && address % 8 == 0;
 }
 
-struct outcome access_store_block(struct zpci_function *f, void *vcpu, const struct place *place,
-				  unsigned index, uint64_t address, unsigned ar)
+struct outcome access_store_block(struct zpci_function *f, struct zpci_vcpu *vcpu,
+				  const struct place *place, unsigned index, uint64_t address,
+				  unsigned ar)
 {
 	struct zpci *zpci = f->zpci;
 	uint8_t data[PCI_BLOCK_MAX];
@@ -244,27 +246,26 @@ struct outcome access_store_block(struct zpci_function *f, void *vcpu, const str
 	return outcome_cc(0);
 }
 
-static struct outcome pcistb(struct zpci *zpci, void *vcpu, const struct place *place,
+static struct outcome pcistb(struct zpci *zpci, struct zpci_vcpu *vcpu, const struct place *place,
 			     uint64_t address, unsigned ar)
 {
-	unsigned index = insn_vcpu_index(zpci, vcpu);
 	struct zpci_function *f;
 	struct outcome outcome;
 
-	if (insn_problem_state(zpci, vcpu))
+	if (vcpu->problem_state)
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
-	outcome = enter(zpci, index, place->fh, &f);
+	outcome = enter(zpci, vcpu->index, place->fh, &f);
 	if (!outcome_good(outcome))
 		return outcome;
-	outcome = access_store_block(f, vcpu, place, index, address, ar);
-	function_release(f, index);
+	outcome = access_store_block(f, vcpu, place, vcpu->index, address, ar);
+	function_release(f, vcpu->index);
 	return outcome;
 }
 
-int zpci_insn_pcistb(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
+int zpci_insn_pcistb(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r3,
 		     uint64_t address, unsigned ar)
 {
-	const uint64_t *gr = insn_registers(zpci, vcpu);
+	const uint64_t *gr = vcpu->registers;
 	struct place place = place_of(gr[r1], gr[r3], BLOCK_LENGTH_MASK);
 	struct outcome outcome = pcistb(zpci, vcpu, &place, address, ar);
 

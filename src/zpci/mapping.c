@@ -264,17 +264,17 @@ struct outcome mapping_register(struct zpci_function *f, const struct ioat *ioat
 }
 
 /* Everything that a repetition has as it was. */
-static uint64_t token(struct zpci *zpci, void *vcpu)
+static uint64_t token(struct zpci *zpci, struct zpci_vcpu *vcpu)
 {
 	uint64_t sum = 0;
 
 	for (unsigned r = 0; r < 16; r++)
-		sum = (sum ^ insn_gr(zpci, vcpu, r)) * 0x9e3779b97f4a7c15ull + (sum >> 29);
+		sum = (sum ^ vcpu->registers[r]) * 0x9e3779b97f4a7c15ull + (sum >> 29);
 	return sum;
 }
 
-struct outcome mapping_refresh(struct zpci_function *f, void *vcpu, unsigned index, uint64_t first,
-			       uint64_t last)
+struct outcome mapping_refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, unsigned index,
+			       uint64_t first, uint64_t last)
 {
 	struct progress *p = &f->mapping->refresh[MIN(index, ZPCI_FAST_VCPUS)];
 	uint64_t now = token(f->zpci, vcpu);

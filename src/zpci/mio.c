@@ -60,11 +60,11 @@ uint64_t mio_address(const struct zpci_function *f, unsigned bar, bool write_bac
 }
 
 /* What is checked before the operands are. */
-static struct outcome permitted(struct zpci *zpci, void *vcpu)
+static struct outcome permitted(struct zpci *zpci, struct zpci_vcpu *vcpu)
 {
 	if (!zpci->config.mio)
 		return outcome_program(ZPCI_PGM_OPERATION);
-	if (!zpci->config.vcpu->mio_addressing(vcpu))
+	if (!vcpu->mio_addressing)
 		return outcome_program(ZPCI_PGM_SPECIAL_OPERATION);
 	return outcome_cc(0);
 }
@@ -91,7 +91,7 @@ static struct outcome enter(struct zpci *zpci, unsigned index, uint64_t absolute
  * Translate the address and find the function, which is in use when OUTCOME_CC 0
  * is the result.
  */
-static struct outcome find(struct zpci *zpci, void *vcpu, uint64_t address, unsigned ar,
+static struct outcome find(struct zpci *zpci, struct zpci_vcpu *vcpu, uint64_t address, unsigned ar,
 			   bool write, struct place *place, struct zpci_function **f)
 {
 	uint64_t absolute;
@@ -100,12 +100,13 @@ static struct outcome find(struct zpci *zpci, void *vcpu, uint64_t address, unsi
 		return outcome_access();
 	place->address_space = absolute >> MIO_BAR_SHIFT & MIO_BAR_MASK;
 	place->offset = absolute & MIO_OFFSET_MASK;
-	return enter(zpci, insn_vcpu_index(zpci, vcpu), absolute, f);
+	return enter(zpci, vcpu->index, absolute, f);
 }
 
 /* The same for a load or store, whose R2 names an even-odd pair of registers. */
-static struct outcome find_by_pair(struct zpci *zpci, void *vcpu, unsigned r2, uint64_t address,
-				   bool write, struct place *place, struct zpci_function **f)
+static struct outcome find_by_pair(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r2,
+				   uint64_t address, bool write, struct place *place,
+				   struct zpci_function **f)
 {
 	struct outcome outcome = permitted(zpci, vcpu);
 
@@ -116,10 +117,10 @@ static struct outcome find_by_pair(struct zpci *zpci, void *vcpu, unsigned r2, u
 	return find(zpci, vcpu, address, r2, write, place, f);
 }
 
-static struct outcome pcilgi(struct zpci *zpci, void *vcpu, unsigned r2, uint64_t address,
-			     struct place *place, uint64_t *data)
+static struct outcome pcilgi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r2,
+			     uint64_t address, struct place *place, uint64_t *data)
 {
-	unsigned index = insn_vcpu_index(zpci, vcpu);
+	unsigned index = vcpu->index;
 	struct zpci_function *f;
 	struct outcome outcome = find_by_pair(zpci, vcpu, r2, address, false, place, &f);
 
@@ -130,23 +131,23 @@ static struct outcome pcilgi(struct zpci *zpci, void *vcpu, unsigned r2, uint64_
 	return outcome;
 }
 
-int zpci_insn_pcilgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
+int zpci_insn_pcilgi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2)
 {
-	uint64_t address = insn_gr(zpci, vcpu, r2), data = 0;
-	struct place place = { .length = insn_gr(zpci, vcpu, r2 | 1) & LENGTH_MASK };
+	uint64_t address = vcpu->registers[r2], data = 0;
+	struct place place = { .length = vcpu->registers[r2 | 1] & LENGTH_MASK };
 	struct outcome outcome = pcilgi(zpci, vcpu, r2, address, &place, &data);
 
 	if (outcome_good(outcome))
-		insn_registers(zpci, vcpu)[r1] = data;
+		vcpu->registers[r1] = data;
 	TRACE_INSN(zpci, "zpci_pcilgi", outcome, "address=%#llx length=%u data=%#llx",
 		   (unsigned long long)address, place.length, (unsigned long long)data);
 	return insn_finish(zpci, vcpu, outcome, r2 | 1);
 }
 
-static struct outcome pcistgi(struct zpci *zpci, void *vcpu, unsigned r2, uint64_t address,
-			      struct place *place, uint64_t data)
+static struct outcome pcistgi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r2,
+			      uint64_t address, struct place *place, uint64_t data)
 {
-	unsigned index = insn_vcpu_index(zpci, vcpu);
+	unsigned index = vcpu->index;
 	struct zpci_function *f;
 	struct outcome outcome = find_by_pair(zpci, vcpu, r2, address, true, place, &f);
 
@@ -157,10 +158,10 @@ static struct outcome pcistgi(struct zpci *zpci, void *vcpu, unsigned r2, uint64
 	return outcome;
 }
 
-int zpci_insn_pcistgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
+int zpci_insn_pcistgi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2)
 {
-	uint64_t address = insn_gr(zpci, vcpu, r2), data = insn_gr(zpci, vcpu, r1);
-	struct place place = { .length = insn_gr(zpci, vcpu, r2 | 1) & LENGTH_MASK };
+	uint64_t address = vcpu->registers[r2], data = vcpu->registers[r1];
+	struct place place = { .length = vcpu->registers[r2 | 1] & LENGTH_MASK };
 	struct outcome outcome = pcistgi(zpci, vcpu, r2, address, &place, data);
 
 	TRACE_INSN(zpci, "zpci_pcistgi", outcome, "address=%#llx length=%u data=%#llx",
@@ -168,12 +169,12 @@ int zpci_insn_pcistgi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
 	return insn_finish(zpci, vcpu, outcome, r2 | 1);
 }
 
-int zpci_insn_pcistbi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
+int zpci_insn_pcistbi(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r3,
 		      uint64_t address, unsigned ar)
 {
-	uint64_t to = insn_gr(zpci, vcpu, r3);
-	unsigned index = insn_vcpu_index(zpci, vcpu);
-	struct place place = { .length = insn_gr(zpci, vcpu, r1) & BLOCK_LENGTH_MASK };
+	uint64_t to = vcpu->registers[r3];
+	unsigned index = vcpu->index;
+	struct place place = { .length = vcpu->registers[r1] & BLOCK_LENGTH_MASK };
 	struct zpci_function *f;
 	struct outcome outcome = permitted(zpci, vcpu);
 
@@ -188,7 +189,7 @@ int zpci_insn_pcistbi(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r3,
 	return insn_finish(zpci, vcpu, outcome, r1);
 }
 
-int zpci_insn_pciwb(struct zpci *zpci, void *vcpu)
+int zpci_insn_pciwb(struct zpci *zpci, struct zpci_vcpu *vcpu)
 {
 	struct outcome outcome = permitted(zpci, vcpu);
 

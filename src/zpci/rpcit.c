@@ -63,8 +63,8 @@ static bool plainly_permitted(const struct zpci_function *f, uint64_t start, uin
  * For a function with a mapping in a host. Whatever changes the registration, or takes
  * the function away, has to wait, and may have been faster.
  */
-static struct outcome refresh_mapping(struct zpci_function *f, void *vcpu, unsigned index,
-				      uint32_t fh, uint64_t start, uint64_t last)
+static struct outcome refresh_mapping(struct zpci_function *f, struct zpci_vcpu *vcpu,
+				      unsigned index, uint32_t fh, uint64_t start, uint64_t last)
 {
 	struct outcome outcome;
 
@@ -76,8 +76,8 @@ static struct outcome refresh_mapping(struct zpci_function *f, void *vcpu, unsig
 	return outcome;
 }
 
-static struct outcome refresh(struct zpci_function *f, void *vcpu, unsigned index, uint32_t fh,
-			      uint64_t start, uint64_t length)
+static struct outcome refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, unsigned index,
+			      uint32_t fh, uint64_t start, uint64_t length)
 {
 	uint64_t last = length - 1 > UINT64_MAX - start ? UINT64_MAX : start + (length - 1);
 
@@ -103,32 +103,32 @@ static struct outcome refresh(struct zpci_function *f, void *vcpu, unsigned inde
 	return outcome_cc(0);
 }
 
-static struct outcome rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
+static struct outcome rpcit(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2)
 {
-	uint32_t fh = insn_gr(zpci, vcpu, r1) >> 32;
-	unsigned index = insn_vcpu_index(zpci, vcpu);
+	uint32_t fh = vcpu->registers[r1] >> 32;
+	unsigned index = vcpu->index;
 	struct zpci_function *f;
 	struct outcome outcome;
 
-	if (insn_problem_state(zpci, vcpu))
+	if (vcpu->problem_state)
 		return outcome_program(ZPCI_PGM_PRIVILEGED_OPERATION);
 	if (r2 & 1)
 		return outcome_program(ZPCI_PGM_SPECIFICATION);
 	f = function_use(zpci, index, fh);
 	if (!f)
 		return outcome_cc(CC_INVALID_HANDLE);
-	outcome = refresh(f, vcpu, index, fh, insn_gr(zpci, vcpu, r2), insn_gr(zpci, vcpu, r2 + 1));
+	outcome = refresh(f, vcpu, index, fh, vcpu->registers[r2], vcpu->registers[r2 + 1]);
 	function_release(f, index);
 	return outcome;
 }
 
-int zpci_insn_rpcit(struct zpci *zpci, void *vcpu, unsigned r1, unsigned r2)
+int zpci_insn_rpcit(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, unsigned r2)
 {
 	struct outcome outcome = rpcit(zpci, vcpu, r1, r2);
 
 	TRACE_INSN(zpci, "zpci_rpcit", outcome, "fh=%08llx address=%#llx length=%#llx",
-		   (unsigned long long)insn_gr(zpci, vcpu, r1) >> 32,
-		   (unsigned long long)insn_gr(zpci, vcpu, r2 & ~1u),
-		   (unsigned long long)insn_gr(zpci, vcpu, r2 | 1));
+		   (unsigned long long)vcpu->registers[r1] >> 32,
+		   (unsigned long long)vcpu->registers[r2 & ~1u],
+		   (unsigned long long)vcpu->registers[r2 | 1]);
 	return insn_finish(zpci, vcpu, outcome, r1);
 }

@@ -40,9 +40,10 @@ struct zpci *zpci_create_sized(const struct zpci_config *given, size_t config_si
 	}
 	config->vcpu = &zpci->vcpu_ops;
 	config->machine = &zpci->machine_ops;
+	zpci->traced = config->machine->trace;
 	zpci->has_membarrier =
 		!syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
-	zpci->directed.available = config->directed_interruptions && config->vcpu->index &&
+	zpci->directed.available = config->directed_interruptions &&
 				   config->machine->directed_interruption &&
 				   config->machine->set_directed_mode;
 	zpci->memory = (struct dma_memory){
@@ -87,6 +88,7 @@ void zpci_destroy(struct zpci *zpci)
 	if (!zpci)
 		return;
 	zpci->config.machine = &nobody;
+	zpci->traced = false;
 	for (unsigned i = 0; i < zpci->slots_used; i++) {
 		struct zpci_function *f = zpci->slots[i];
 
@@ -109,32 +111,28 @@ void zpci_destroy(struct zpci *zpci)
 #define STATUS_SHIFT 24
 #define STATUS_MASK (0xffull << STATUS_SHIFT)
 
-int insn_finish(struct zpci *zpci, void *vcpu, struct outcome outcome, unsigned r)
+int insn_finish_otherwise(struct zpci *zpci, struct zpci_vcpu *vcpu, struct outcome outcome,
+			  unsigned r)
 {
-	const struct zpci_vcpu_ops *ops = zpci->config.vcpu;
-	uint64_t *gr;
-
 	switch (outcome.kind) {
-	case OUTCOME_CC:
-		ops->set_cc(vcpu, outcome.value);
-		return 0;
 	case OUTCOME_STATUS:
-		gr = ops->registers(vcpu);
-		gr[r] = (gr[r] & ~STATUS_MASK) | (uint64_t)outcome.value << STATUS_SHIFT;
-		ops->set_cc(vcpu, 1);
+		vcpu->registers[r] = (vcpu->registers[r] & ~STATUS_MASK) | (uint64_t)outcome.value
+										   << STATUS_SHIFT;
+		vcpu->cc = 1;
 		return 0;
 	case OUTCOME_PROGRAM:
-		return ops->program(vcpu, outcome.value);
+		return zpci->config.vcpu->program(vcpu, outcome.value);
 	default:
 		return -1;
 	}
 }
 
-void trace_record(struct zpci *zpci, const char *event, const struct outcome *outcome,
-		  const char *format, ...)
+void trace_record(struct zpci *zpci, const char *event, struct outcome outcome, const char *format,
+		  ...)
 {
 	char text[256];
-	size_t used;
+	size_t used, left;
+	char *end;
 	va_list args;
 	int n;
 
@@ -142,24 +140,23 @@ void trace_record(struct zpci *zpci, const char *event, const struct outcome *ou
 	n = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	used = n < 0 ? 0 : MIN((size_t)n, sizeof(text) - 1);
-	if (outcome) {
-		char *end = text + used;
-		size_t left = sizeof(text) - used;
-
-		switch (outcome->kind) {
-		case OUTCOME_CC:
-			snprintf(end, left, " cc=%u", outcome->value);
-			break;
-		case OUTCOME_STATUS:
-			snprintf(end, left, " cc=1 status=%u", outcome->value);
-			break;
-		case OUTCOME_PROGRAM:
-			snprintf(end, left, " program=%#x", outcome->value);
-			break;
-		case OUTCOME_ACCESS:
-			snprintf(end, left, " access exception");
-			break;
-		}
+	end = text + used;
+	left = sizeof(text) - used;
+	switch (outcome.kind) {
+	case OUTCOME_CC:
+		snprintf(end, left, " cc=%u", outcome.value);
+		break;
+	case OUTCOME_STATUS:
+		snprintf(end, left, " cc=1 status=%u", outcome.value);
+		break;
+	case OUTCOME_PROGRAM:
+		snprintf(end, left, " program=%#x", outcome.value);
+		break;
+	case OUTCOME_ACCESS:
+		snprintf(end, left, " access exception");
+		break;
+	default:
+		break;
 	}
 	zpci->config.machine->trace(zpci->config.opaque, event, text);
 }

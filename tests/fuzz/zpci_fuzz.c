@@ -48,13 +48,10 @@ struct device {
 };
 
 struct vcpu {
-	unsigned index;
+	struct zpci_vcpu zpci; /* condition code NOTHING: not set */
 	uint64_t gr[16];
-	unsigned cc;      /* NOTHING: not set */
 	unsigned program; /* 0: none */
 	bool access_exception;
-	bool problem_state;
-	bool mio_addressing;
 };
 
 #define NOTHING 99u
@@ -258,45 +255,26 @@ static void plug(struct fuzz *f, unsigned number, bool announce)
 
 /* --- the vCPU and the machine ---------------------------------------------------------- */
 
-static uint64_t *registers(void *vcpu)
+static int program(struct zpci_vcpu *vcpu, enum zpci_program code)
 {
-	return ((struct vcpu *)vcpu)->gr;
-}
+	struct vcpu *v = container_of(vcpu, struct vcpu, zpci);
 
-static void set_cc(void *vcpu, unsigned cc)
-{
-	check(cc <= 3, "no such condition code");
-	check(((struct vcpu *)vcpu)->cc == NOTHING, "two condition codes");
-	((struct vcpu *)vcpu)->cc = cc;
-}
-
-static bool problem_state(void *vcpu)
-{
-	return ((struct vcpu *)vcpu)->problem_state;
-}
-
-static int program(void *vcpu, enum zpci_program code)
-{
-	check(!((struct vcpu *)vcpu)->program, "two program interruptions");
-	((struct vcpu *)vcpu)->program = code;
+	check(!v->program, "two program interruptions");
+	v->program = code;
 	return -1;
 }
 
-static bool mio_addressing(void *vcpu)
-{
-	return ((struct vcpu *)vcpu)->mio_addressing;
-}
-
-static int no_access(struct vcpu *v, uint64_t address, size_t length)
+static int no_access(struct zpci_vcpu *vcpu, uint64_t address, size_t length)
 {
 	check(length <= PAGE_SIZE, "a long operand at once");
 	if (range_fits(address, length, MEMORY_SIZE))
 		return 0;
-	v->access_exception = true;
+	container_of(vcpu, struct vcpu, zpci)->access_exception = true;
 	return -1;
 }
 
-static int read_memory(void *vcpu, uint64_t address, unsigned ar, void *to, size_t length)
+static int read_memory(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, void *to,
+		       size_t length)
 {
 	if (no_access(vcpu, address, length))
 		return -1;
@@ -304,7 +282,8 @@ static int read_memory(void *vcpu, uint64_t address, unsigned ar, void *to, size
 	return 0;
 }
 
-static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *from, size_t length)
+static int write_memory(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, const void *from,
+			size_t length)
 {
 	if (no_access(vcpu, address, length))
 		return -1;
@@ -312,7 +291,8 @@ static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *f
 	return 0;
 }
 
-static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint64_t *absolute)
+static int translate(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, bool write,
+		     uint64_t *absolute)
 {
 	/* What leads out of memory is there, too: the addresses of BARs. */
 	if (!(address >> 63) && no_access(vcpu, address, 1))
@@ -321,21 +301,11 @@ static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint
 	return 0;
 }
 
-static unsigned vcpu_index(void *vcpu)
-{
-	return ((struct vcpu *)vcpu)->index;
-}
-
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.registers = registers,
-	.set_cc = set_cc,
-	.problem_state = problem_state,
 	.program = program,
 	.read = read_memory,
 	.write = write_memory,
 	.translate = translate,
-	.index = vcpu_index,
-	.mio_addressing = mio_addressing,
 };
 
 static void adapter_interruption(void *opaque, unsigned isc)
@@ -419,13 +389,13 @@ static uint64_t take_address(struct input *in, uint64_t usual)
 static void finish(struct vcpu *v, int rc)
 {
 	if (rc)
-		check((v->program != 0) != v->access_exception && v->cc == NOTHING,
+		check((v->program != 0) != v->access_exception && v->zpci.cc == NOTHING,
 		      "an interruption that is none");
 	else
 		check(!v->program && !v->access_exception, "an interruption that goes on");
 	v->program = 0;
 	v->access_exception = false;
-	v->cc = NOTHING;
+	v->zpci.cc = NOTHING;
 }
 
 static void op_clp(struct fuzz *f, struct vcpu *v, struct input *in)
@@ -443,7 +413,8 @@ static void op_clp(struct fuzz *f, struct vcpu *v, struct input *in)
 	store_be16(block + 32, kind & 0x20 ? (uint16_t)take(in, 2) : 4064);
 	v->gr[4] = take_address(in, BLOCK_AT);
 	v->gr[5] = take(in, 1) << 56;
-	finish(v, zpci_insn_clp(f->zpci, v, 3, 4, kind & 0x10 ? 5 : 0, kind & 8 ? 2 : kind >> 4));
+	finish(v, zpci_insn_clp(f->zpci, &v->zpci, 3, 4, kind & 0x10 ? 5 : 0,
+				kind & 8 ? 2 : kind >> 4));
 }
 
 static void op_load_store(struct fuzz *f, struct vcpu *v, struct input *in)
@@ -455,18 +426,18 @@ static void op_load_store(struct fuzz *f, struct vcpu *v, struct input *in)
 		   (kind & 2 ? 8 : take(in, 1));
 	v->gr[7] = offset;
 	if (kind & 4) {
-		finish(v, zpci_insn_pcilg(f->zpci, v, 5, kind & 0x20 ? 6 : kind >> 4));
+		finish(v, zpci_insn_pcilg(f->zpci, &v->zpci, 5, kind & 0x20 ? 6 : kind >> 4));
 		return;
 	}
 	v->gr[5] = kind & 0x40 ? take(in, 8) : __builtin_bswap64(take_dma(in));
-	finish(v, zpci_insn_pcistg(f->zpci, v, 5, kind & 0x20 ? 6 : kind >> 4));
+	finish(v, zpci_insn_pcistg(f->zpci, &v->zpci, 5, kind & 0x20 ? 6 : kind >> 4));
 }
 
 static void op_store_block(struct fuzz *f, struct vcpu *v, struct input *in)
 {
 	v->gr[5] = (uint64_t)take_handle(in) << 32 | take(in, 1) % 16 << 16 | take(in, 2);
 	v->gr[7] = take(in, 2);
-	finish(v, zpci_insn_pcistb(f->zpci, v, 5, 7, take_address(in, BLOCK_AT), 0));
+	finish(v, zpci_insn_pcistb(f->zpci, &v->zpci, 5, 7, take_address(in, BLOCK_AT), 0));
 }
 
 /* An address that CLP has given, mostly. */
@@ -490,17 +461,18 @@ static void op_by_address(struct fuzz *f, struct vcpu *v, struct input *in)
 	v->gr[5] = kind & 0x20 ? take(in, 8) : __builtin_bswap64(take_dma(in));
 	switch (kind % 4) {
 	case 0:
-		finish(v, zpci_insn_pcilgi(f->zpci, v, 5, kind & 0x40 ? kind >> 4 : 6));
+		finish(v, zpci_insn_pcilgi(f->zpci, &v->zpci, 5, kind & 0x40 ? kind >> 4 : 6));
 		break;
 	case 1:
-		finish(v, zpci_insn_pcistgi(f->zpci, v, 5, kind & 0x40 ? kind >> 4 : 6));
+		finish(v, zpci_insn_pcistgi(f->zpci, &v->zpci, 5, kind & 0x40 ? kind >> 4 : 6));
 		break;
 	case 2:
 		v->gr[5] = take(in, 2);
-		finish(v, zpci_insn_pcistbi(f->zpci, v, 5, 6, take_address(in, BLOCK_AT), 0));
+		finish(v,
+		       zpci_insn_pcistbi(f->zpci, &v->zpci, 5, 6, take_address(in, BLOCK_AT), 0));
 		break;
 	default:
-		finish(v, zpci_insn_pciwb(f->zpci, v));
+		finish(v, zpci_insn_pciwb(f->zpci, &v->zpci));
 		break;
 	}
 }
@@ -524,13 +496,13 @@ static void op_modify(struct fuzz *f, struct vcpu *v, struct input *in)
 		store_be32(fib + take(in, 1) % 20 * 4, (uint32_t)take(in, 4));
 	v->gr[5] = (uint64_t)take_handle(in) << 32 | (kind & 4 ? take(in, 1) : 0) << 16 |
 		   take(in, 1) % 24;
-	finish(v, zpci_insn_mpcifc(f->zpci, v, 5, take_address(in, FIB_AT), 0));
+	finish(v, zpci_insn_mpcifc(f->zpci, &v->zpci, 5, take_address(in, FIB_AT), 0));
 }
 
 static void op_store_controls(struct fuzz *f, struct vcpu *v, struct input *in)
 {
 	v->gr[5] = (uint64_t)take_handle(in) << 32 | take(in, 1) % 2 << 16;
-	finish(v, zpci_insn_stpcifc(f->zpci, v, 5, take_address(in, FIB_AT), 0));
+	finish(v, zpci_insn_stpcifc(f->zpci, &v->zpci, 5, take_address(in, FIB_AT), 0));
 }
 
 static void op_refresh(struct fuzz *f, struct vcpu *v, struct input *in)
@@ -540,14 +512,14 @@ static void op_refresh(struct fuzz *f, struct vcpu *v, struct input *in)
 	v->gr[5] = (uint64_t)take_handle(in) << 32;
 	v->gr[6] = take_dma(in);
 	v->gr[7] = kind & 1 ? take(in, 8) : PAGE_SIZE * (uint64_t)kind;
-	finish(v, zpci_insn_rpcit(f->zpci, v, 5, kind == 2 ? 7 : 6));
+	finish(v, zpci_insn_rpcit(f->zpci, &v->zpci, 5, kind == 2 ? 7 : 6));
 }
 
 static void op_interruption_controls(struct fuzz *f, struct vcpu *v, struct input *in)
 {
 	v->gr[1] = take(in, 2);
 	v->gr[3] = take(in, 1) << 27;
-	finish(v, zpci_insn_sic(f->zpci, v, 1, 3, take_address(in, BLOCK_AT), 0));
+	finish(v, zpci_insn_sic(f->zpci, &v->zpci, 1, 3, take_address(in, BLOCK_AT), 0));
 }
 
 /* Valid tables: a region-third, a segment and a page table that maps what is named. */
@@ -628,8 +600,8 @@ static void operation(struct fuzz *f, struct input *in)
 	uint8_t kind = (uint8_t)take(in, 1);
 	struct vcpu *v = &f->vcpus[kind >> 7];
 
-	v->problem_state = (kind & 0x70) == 0x70;
-	v->mio_addressing = (kind & 0x70) != 0x60;
+	v->zpci.problem_state = (kind & 0x70) == 0x70;
+	v->zpci.mio_addressing = (kind & 0x70) != 0x60;
 	switch (kind % 16) {
 	case 0:
 	case 1:
@@ -706,23 +678,23 @@ static void set_up_functions(struct fuzz *f)
 		block[23] = 1;
 		store_be16(block + 32, 64);
 		v->gr[4] = BLOCK_AT;
-		finish(v, zpci_insn_clp(f->zpci, v, 3, 4, 0, 2));
+		finish(v, zpci_insn_clp(f->zpci, &v->zpci, 3, 4, 0, 2));
 		v->gr[5] = __builtin_bswap16(PCI_COMMAND_MASTER);
 		v->gr[6] = 0x8001000000000000 | (uint64_t)i << 32 | 15 << 16 | 2;
 		v->gr[7] = PCI_COMMAND;
-		finish(v, zpci_insn_pcistg(f->zpci, v, 5, 6));
+		finish(v, zpci_insn_pcistg(f->zpci, &v->zpci, 5, 6));
 		memset(fib, 0, 80);
 		store_be64(fib + 16, SDMA);
 		store_be64(fib + 24, SDMA + 4 * GIB - 1);
 		store_be64(fib + 32, TABLES_AT | 0x804);
 		v->gr[5] = 0x8001000000000000 | (uint64_t)i << 32 | 4;
-		finish(v, zpci_insn_mpcifc(f->zpci, v, 5, FIB_AT, 0));
+		finish(v, zpci_insn_mpcifc(f->zpci, &v->zpci, 5, FIB_AT, 0));
 		memset(fib, 0, 80);
 		store_be32(fib + 40, 2u << 28 | VECTORS << 16 | 1 << 7);
 		store_be64(fib + 48, 0x1000);
 		store_be64(fib + 56, 0x1100);
 		v->gr[5] = 0x8001000000000000 | (uint64_t)i << 32 | 2;
-		finish(v, zpci_insn_mpcifc(f->zpci, v, 5, FIB_AT, 0));
+		finish(v, zpci_insn_mpcifc(f->zpci, &v->zpci, 5, FIB_AT, 0));
 		set_up_vectors(f->devices[i].function);
 	}
 }
@@ -754,7 +726,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f->zpci = zpci_create(&config);
 	check(f->zpci, "no memory");
 	for (unsigned i = 0; i < VCPUS; i++)
-		f->vcpus[i] = (struct vcpu){ .index = i, .cc = NOTHING };
+		f->vcpus[i] = (struct vcpu){
+			.zpci = { .registers = f->vcpus[i].gr, .index = i, .cc = NOTHING }
+		};
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
 		make_device(&f->devices[i], i);
 		plug(f, i, false);

@@ -104,8 +104,8 @@ static inline uint8_t *absolute_host(struct cpu_complex *x, uint64_t absolute)
 }
 
 uint16_t insn_opcode(uint64_t raw);
-op_fn insn_privileged, insn_machine, insn_stale, insn_operation_exception, insn_crossing,
-	insn_resume, insn_goto_next;
+op_fn insn_privileged, insn_privileged_access, insn_machine, insn_machine_access, insn_stale,
+	insn_operation_exception, insn_crossing, insn_resume, insn_goto_next;
 
 /* block.c */
 int code_init(struct cpu_complex *);

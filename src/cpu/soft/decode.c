@@ -245,7 +245,9 @@ void insn_decode(const struct insn *insn, uint64_t raw, int64_t relative, struct
 	decode_operands(insn, raw, relative, o);
 	if (always_jumps(insn, o))
 		o->flags |= OP_ALWAYS_JUMPS;
-	if (insn->flags & PRIVILEGED)
+	if (insn->flags & PRIVILEGED && insn->fn == insn_machine_access && insn->format == F_RRE)
+		o->fn = insn_privileged_access;
+	else if (insn->flags & PRIVILEGED)
 		o->fn = insn_privileged;
 	else
 		o->fn = branch_specialise(insn, o);

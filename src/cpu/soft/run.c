@@ -365,9 +365,9 @@ INSN_JUMP(exrl)
 
 /* ---- Instructions that the machine executes ---- */
 
-static ALWAYS_INLINE_ void execute_by_machine(struct vcpu *c, const struct op *o)
+static ALWAYS_INLINE_ void execute_by_machine(struct vcpu *c, const struct op *o,
+					      enum insn_format format)
 {
-	const struct insn *insn = &insn_table[o->insn];
 	cpu_insn_handler *handler = c->complex->handlers[o->insn];
 	struct cpu_insn i = {
 		.raw = o->uimm,
@@ -376,7 +376,7 @@ static ALWAYS_INLINE_ void execute_by_machine(struct vcpu *c, const struct op *o
 	};
 	int error;
 
-	switch ((enum insn_format)insn->format) {
+	switch (format) {
 	case F_RXY: case F_RX:
 		i.address = ea2x(c, o);
 		i.b2 = o->b2 & 15;
@@ -401,13 +401,20 @@ static ALWAYS_INLINE_ void execute_by_machine(struct vcpu *c, const struct op *o
 
 INSN_LAST(machine)
 {
-	execute_by_machine(c, o);
+	execute_by_machine(c, o, (enum insn_format)insn_table[o->insn].format);
 }
 
 /* The same for those that change nothing that the CPU executes by: the block goes on. */
 INSN(machine_access)
 {
-	execute_by_machine(c, o);
+	execute_by_machine(c, o, (enum insn_format)insn_table[o->insn].format);
+}
+
+/* What a privileged one of these with two registers becomes: loads and stores of PCI. */
+INSN_FAST(privileged_access)
+{
+	require_supervisor(c, o);
+	execute_by_machine(c, o, F_RRE);
 }
 
 void vcpu_set_cc(struct vcpu *c, unsigned int cc)

@@ -18,7 +18,7 @@ static int call(struct guest *g, unsigned command, unsigned length, unsigned roo
 	if (range_fits(BLOCK + length, 2, GUEST_MEMORY))
 		store_be16(block + length, room);
 	g->gr[4] = BLOCK;
-	return zpci_insn_clp(g->zpci, g, 3, 4, 0, 2);
+	return zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 0, 2);
 }
 
 static uint8_t *request(struct guest *g)
@@ -45,7 +45,7 @@ static void list_names_the_function(void **state)
 
 	request(g);
 	assert_int_equal(call(g, 2, 32, 4064), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	rsp = response(g);
 	assert_int_equal(code(g), OK);
 	assert_int_equal(load_be16(rsp), 32 + 16); /* the length that was used */
@@ -150,11 +150,11 @@ static void list_checks_format_reserved_fields_and_room(void **state)
 	request(g);
 	call(g, 2, 32, 40);
 	assert_int_equal(code(g), 0x0060);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	request(g);
 	call(g, 2, 32, 56);
 	assert_int_equal(code(g), 0x0050);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void standby_function_is_listed_as_not_configured(void **state)
@@ -305,7 +305,7 @@ static void set(struct guest *g, uint32_t fh, unsigned operation, unsigned space
 	block[22] = operation;
 	block[23] = spaces;
 	assert_int_equal(call(g, 5, 32, 64), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void enable_gives_the_handle_its_enabled_bit(void **state)
@@ -380,7 +380,7 @@ static void disable_does_not_wait_for_a_device_that_waits_for_its_host(void **st
 	assert_int_equal(code(g), 0x0108);
 	assert_int_equal(g->device.resets, resets);
 	guest_pcilg(g, 0, 0, 4); /* it is still enabled */
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 
 	g->device.busy = 1; /* it comes to rest soon */
 	set(g, g->fh, 1, 0);
@@ -459,12 +459,12 @@ static void immediate_command_tells_the_logical_processors(void **state)
 	struct guest *g = *state;
 
 	g->gr[4] = 1;
-	assert_int_equal(zpci_insn_clp(g->zpci, g, 3, 4, 8, 0), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 8, 0), 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->gr[3], 0xa000000000000000);
 	g->gr[4] = 2;
-	assert_int_equal(zpci_insn_clp(g->zpci, g, 3, 4, 8, 0), 0);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 8, 0), 0);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void logical_processor_that_is_not_there_is_cc_3(void **state)
@@ -473,8 +473,8 @@ static void logical_processor_that_is_not_there_is_cc_3(void **state)
 
 	request(g);
 	g->gr[4] = BLOCK;
-	assert_int_equal(zpci_insn_clp(g->zpci, g, 3, 4, 0, 5), 0);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 0, 5), 0);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void nothing_has_happened_when_the_response_cannot_be_stored(void **state)
@@ -493,7 +493,7 @@ static void nothing_has_happened_when_the_response_cannot_be_stored(void **state
 	g->gr[4] = 0x2fe0;
 	/* Room for 8 bytes is accessible, the page after it is not. */
 	store_be16(guest_at(g, 0x3000), 4096 + 32);
-	assert_int_not_equal(zpci_insn_clp(g->zpci, g, 3, 4, 0, 2), 0);
+	assert_int_not_equal(zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 0, 2), 0);
 	assert_true(g->access_exception);
 	guest_clear(g);
 	g->inaccessible = 0;
@@ -505,7 +505,7 @@ static void problem_state_is_a_privileged_operation_exception(void **state)
 {
 	struct guest *g = *state;
 
-	g->problem_state = true;
+	g->vcpu.problem_state = true;
 	request(g);
 	assert_int_not_equal(call(g, 2, 32, 64), 0);
 	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);

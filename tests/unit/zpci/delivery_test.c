@@ -308,7 +308,7 @@ static void register_interruptions(struct storm *storm)
 		store_be32(fib + 40, ISC << 28 | VECTORS << 16);
 		store_be64(fib + 48, AIBV_AT);
 		assert_int_equal(guest_mpcifc(g, 2), 0);
-		assert_int_equal(g->cc, 0);
+		assert_int_equal(g->vcpu.cc, 0);
 		break;
 	case DIRECTED:
 		guest_direct(g, ISC);

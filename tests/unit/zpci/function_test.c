@@ -42,10 +42,10 @@ static void modify_checks_alignment_handle_format_and_operation(void **state)
 
 	guest_fib(g);
 	guest_mpcifc(g, 2); /* disabled */
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_enable(g);
 	g->gr[5] = (uint64_t)g->fh << 32 | 2;
-	assert_int_not_equal(zpci_insn_mpcifc(g->zpci, g, 5, FIB_AT + 4, 1), 0);
+	assert_int_not_equal(zpci_insn_mpcifc(g->zpci, &g->vcpu, 5, FIB_AT + 4, 1), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
 	guest_clear(g);
 	*guest_fib(g) = 1;
@@ -64,7 +64,7 @@ static void modify_checks_alignment_handle_format_and_operation(void **state)
 	assert_true(g->access_exception);
 	guest_clear(g);
 	g->inaccessible = 0;
-	g->problem_state = true;
+	g->vcpu.problem_state = true;
 	assert_int_not_equal(guest_mpcifc(g, 2), 0);
 	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
 }
@@ -77,7 +77,7 @@ static void store_gives_back_what_was_registered(void **state)
 	enable_with_everything(g);
 	memset(fib, 0xee, FIB_SIZE);
 	assert_int_equal(guest_stpcifc(g, g->fh), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(fib[0], 0);
 	assert_int_equal(CONTROLS(g), 0x90);
 	assert_int_equal(load_be64(fib + 16), SDMA);
@@ -96,10 +96,10 @@ static void store_of_a_disabled_function_is_a_block_of_zeros(void **state)
 
 	memset(guest_at(g, FIB_AT), 0xee, FIB_SIZE);
 	guest_stpcifc(g, g->fh);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_memory_equal(guest_at(g, FIB_AT), zeros, FIB_SIZE);
 	guest_stpcifc(g, g->fh | 0x80000000);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void store_tells_that_the_handle_lacks_the_enabled_bit(void **state)
@@ -108,7 +108,7 @@ static void store_tells_that_the_handle_lacks_the_enabled_bit(void **state)
 
 	guest_enable(g);
 	guest_stpcifc(g, g->fh & ~0x80000000);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->gr[5] >> 32, g->fh);
 	assert_int_equal(CONTROLS(g), 0x80);
 }
@@ -118,18 +118,18 @@ static void store_checks_space_alignment_handle_and_access(void **state)
 	struct guest *g = *state;
 
 	g->gr[5] = (uint64_t)g->fh << 32 | 1 << 16;
-	zpci_insn_stpcifc(g->zpci, g, 5, FIB_AT, 1);
-	assert_int_equal(g->cc, 1);
+	zpci_insn_stpcifc(g->zpci, &g->vcpu, 5, FIB_AT, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 28);
 	g->gr[5] = (uint64_t)g->fh << 32;
-	assert_int_not_equal(zpci_insn_stpcifc(g->zpci, g, 5, FIB_AT + 1, 1), 0);
+	assert_int_not_equal(zpci_insn_stpcifc(g->zpci, &g->vcpu, 5, FIB_AT + 1, 1), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
 	guest_stpcifc(g, g->fh + 7);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	g->inaccessible = FIB_AT;
 	assert_int_not_equal(guest_stpcifc(g, g->fh), 0);
 	assert_true(g->access_exception);
-	g->problem_state = true;
+	g->vcpu.problem_state = true;
 	assert_int_not_equal(guest_stpcifc(g, g->fh), 0);
 	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
 }
@@ -141,14 +141,14 @@ static void interruptions_register_once_and_deregister_once(void **state)
 	guest_enable(g);
 	guest_fib(g);
 	guest_mpcifc(g, 3);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
 	guest_register_interruptions(g, 3, 8);
 	guest_mpcifc(g, 2);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
 	guest_mpcifc(g, 3);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void registration_checks_where_the_indicators_are(void **state)
@@ -160,15 +160,15 @@ static void registration_checks_where_the_indicators_are(void **state)
 	store_be32(fib + 40, 64 << 16 | 63 << 8 | 1 << 7);
 	store_be64(fib + 48, GUEST_MEMORY - 8);
 	guest_mpcifc(g, 2); /* bits 63 to 126 need 16 bytes */
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 4);
 	store_be64(fib + 48, GUEST_MEMORY - 16);
 	store_be64(fib + 56, UINT64_MAX);
 	guest_mpcifc(g, 2);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	store_be64(fib + 56, GUEST_MEMORY - 1);
 	guest_mpcifc(g, 2);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_mpcifc(g, 3);
 	store_be32(fib + 40, 129 << 16); /* more than the group has */
 	assert_int_not_equal(guest_mpcifc(g, 2), 0);
@@ -181,9 +181,9 @@ static void registration_checks_where_the_indicators_are(void **state)
 static void make_event(struct guest *g)
 {
 	guest_rpcit(g, SDMA, 4096);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void event_is_announced_when_one_was_fetched_since_the_last(void **state)
@@ -285,10 +285,10 @@ static void failed_transfer_puts_the_function_into_error(void **state)
 	guest_stpcifc(g, g->fh);
 	assert_int_equal(CONTROLS(g), 0xf0);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[6]), 12);
 	guest_pcistg(g, 15, 0, 4, 0);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(pci_dma_read(space(g), SDMA + 0x7123, &byte, 1), -EPERM);
 	assert_false(zpci_has_event(g->zpci)); /* once is enough */
 }
@@ -329,22 +329,22 @@ static void recovery_unblocks_loads_first_and_dma_then(void **state)
 	guest_map(g, SDMA, 0x9000, true);
 	let_fail(g);
 	guest_mpcifc(g, 9);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_stpcifc(g, g->fh);
 	assert_int_equal(CONTROLS(g), 0xd0);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), -EPERM);
 	guest_mpcifc(g, 9);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_stpcifc(g, g->fh);
 	assert_int_equal(CONTROLS(g), 0x90);
 	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
 }
 
@@ -357,7 +357,7 @@ static void error_can_be_left_in_one_step_or_by_disabling(void **state)
 	guest_map(g, SDMA, 0x9000, true);
 	let_fail(g);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
 	let_fail(g);
 	guest_disable(g);
@@ -412,9 +412,9 @@ static void service_processor_configures_and_deconfigures(void **state)
 	assert_int_equal(zpci_sclp_deconfigure(g->zpci, GUEST_FID), 0x0120);
 	assert_int_equal(g->deconfigured, 0);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_stpcifc(g, fh & ~0x80000000);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	assert_int_equal(zpci_sclp_configure(g->zpci, GUEST_FID), 0x0020);
 	g->fh = fh & ~0x80000000;
 	guest_enable(g);
@@ -454,11 +454,11 @@ static void surprise_removal_ends_everything(void **state)
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), 0x0304);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_mpcifc(g, 3);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_rpcit(g, SDMA, 0x1000);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void function_whose_device_waits_for_its_host_is_removed_later(void **state)
@@ -525,7 +525,7 @@ static void functions_are_asked_to_come_to_rest_before_a_reset(void **state)
 
 /* A vCPU of its own that loads from whatever function has the handle. */
 struct loader {
-	struct guest vcpu;
+	struct guest guest;
 	atomic_uint *fh;
 	atomic_bool *stop;
 	atomic_uint loads, wrong;
@@ -536,12 +536,12 @@ static void *keep_loading(void *opaque)
 	struct loader *loader = opaque;
 
 	while (!*loader->stop) {
-		loader->vcpu.fh = *loader->fh;
-		guest_pcilg(&loader->vcpu, 0, 0x10, 4);
-		if (loader->vcpu.cc != 0)
+		loader->guest.fh = *loader->fh;
+		guest_pcilg(&loader->guest, 0, 0x10, 4);
+		if (loader->guest.vcpu.cc != 0)
 			continue;
 		loader->loads++;
-		if (loader->vcpu.gr[5] != __builtin_bswap32(WITNESS))
+		if (loader->guest.gr[5] != __builtin_bswap32(WITNESS))
 			loader->wrong++;
 	}
 	return NULL;
@@ -625,8 +625,9 @@ static void nobody_uses_a_function_that_has_been_unplugged(void **state)
 
 	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
 	for (unsigned i = 0; i < 2; i++) {
-		loaders[i] = (struct loader){ .vcpu = *g, .fh = &fh, .stop = &stop };
-		loaders[i].vcpu.vcpu_index = indexes[i];
+		loaders[i] = (struct loader){ .guest = *g, .fh = &fh, .stop = &stop };
+		loaders[i].guest.vcpu.index = indexes[i];
+		loaders[i].guest.vcpu.registers = loaders[i].guest.gr;
 	}
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, keep_loading, &loaders[i]), 0);
@@ -683,7 +684,7 @@ static void reset_disables_everything_and_drops_events(void **state)
 	assert_false(zpci_has_event(g->zpci));
 	assert_int_equal(g->device.resets, resets + 1);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	g->fh = fh;
 	enable_with_everything(g);
 }
@@ -723,7 +724,7 @@ static void measurement_block_counts_what_was_done(void **state)
 	fib = guest_fib(g);
 	store_be64(fib + 64, FMB_AT);
 	guest_mpcifc(g, 10);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	for (unsigned i = 0; i < 3; i++)
 		guest_pcilg(g, 0, 0, 4);
 	for (unsigned i = 0; i < 2; i++)
@@ -763,12 +764,12 @@ static void measurement_block_in_no_memory_or_with_a_key_is_an_event(void **stat
 	guest_enable(g);
 	store_be64(fib + 64, FMB_AT | 8);
 	guest_mpcifc(g, 10);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), 0x2c);
 	store_be64(fib + 64, GUEST_MEMORY - 48);
 	guest_mpcifc(g, 10);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	zpci_update_measurements(g->zpci, 10000);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), 0x2a);
@@ -804,13 +805,13 @@ static void injected_error_is_like_one_of_the_function(void **state)
 	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x000b, 0x123), 0);
 	expect_error_event(g, 0x000b, 0x123);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x000b, 0), -EBUSY);
 	guest_fib(g);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void injected_measurement_error_changes_no_state(void **state)
@@ -821,7 +822,7 @@ static void injected_measurement_error_changes_no_state(void **state)
 	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x002a, 0), 0);
 	expect_error_event(g, 0x002a, 0);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void permanent_error_lasts_until_the_function_is_disabled(void **state)
@@ -834,19 +835,19 @@ static void permanent_error_lasts_until_the_function_is_disabled(void **state)
 	assert_int_equal(zpci_inject_error(g->zpci, GUEST_FID, 0x003b, 0), 0);
 	expect_error_event(g, 0x003b, 0);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[6]), 12);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_stpcifc(g, g->fh);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 8);
 	guest_rpcit(g, SDMA, 0x1000);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_disable(g);
 	guest_enable(g);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void injected_translation_failure_hits_the_page_that_was_named(void **state)

@@ -7,24 +7,14 @@
 
 /* --- the vCPU -------------------------------------------------------------------- */
 
-static uint64_t *registers(void *vcpu)
+static struct guest *guest_of(struct zpci_vcpu *vcpu)
 {
-	return ((struct guest *)vcpu)->gr;
+	return container_of(vcpu, struct guest, vcpu);
 }
 
-static void set_cc(void *vcpu, unsigned cc)
+static int program(struct zpci_vcpu *vcpu, enum zpci_program code)
 {
-	((struct guest *)vcpu)->cc = cc;
-}
-
-static bool problem_state(void *vcpu)
-{
-	return ((struct guest *)vcpu)->problem_state;
-}
-
-static int program(void *vcpu, enum zpci_program code)
-{
-	((struct guest *)vcpu)->program = code;
+	guest_of(vcpu)->program = code;
 	return -1;
 }
 
@@ -39,9 +29,10 @@ static int access_memory(struct guest *g, uint64_t address, size_t length)
 	return -1;
 }
 
-static int read_memory(void *vcpu, uint64_t address, unsigned ar, void *to, size_t length)
+static int read_memory(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, void *to,
+		       size_t length)
 {
-	struct guest *g = vcpu;
+	struct guest *g = guest_of(vcpu);
 
 	if (access_memory(g, address, length))
 		return -1;
@@ -49,9 +40,10 @@ static int read_memory(void *vcpu, uint64_t address, unsigned ar, void *to, size
 	return 0;
 }
 
-static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *from, size_t length)
+static int write_memory(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, const void *from,
+			size_t length)
 {
-	struct guest *g = vcpu;
+	struct guest *g = guest_of(vcpu);
 
 	if (access_memory(g, address, length))
 		return -1;
@@ -59,9 +51,10 @@ static int write_memory(void *vcpu, uint64_t address, unsigned ar, const void *f
 	return 0;
 }
 
-static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint64_t *absolute)
+static int translate(struct zpci_vcpu *vcpu, uint64_t address, unsigned ar, bool write,
+		     uint64_t *absolute)
 {
-	struct guest *g = vcpu;
+	struct guest *g = guest_of(vcpu);
 
 	if (address & MIO_BIT) {
 		/* As mapped where it is, or not at all. */
@@ -75,26 +68,11 @@ static int translate(void *vcpu, uint64_t address, unsigned ar, bool write, uint
 	return 0;
 }
 
-static bool mio_addressing(void *vcpu)
-{
-	return !((struct guest *)vcpu)->mio_off;
-}
-
-static unsigned vcpu_index(void *vcpu)
-{
-	return ((struct guest *)vcpu)->vcpu_index;
-}
-
 static const struct zpci_vcpu_ops vcpu_ops = {
-	.registers = registers,
-	.set_cc = set_cc,
-	.problem_state = problem_state,
 	.program = program,
 	.read = read_memory,
 	.write = write_memory,
 	.translate = translate,
-	.index = vcpu_index,
-	.mio_addressing = mio_addressing,
 };
 
 /* --- the machine ------------------------------------------------------------------ */
@@ -296,6 +274,8 @@ static struct guest *new_guest(bool directed, bool mio)
 	};
 
 	assert_non_null(g);
+	g->vcpu.registers = g->gr;
+	g->vcpu.mio_addressing = true;
 	pthread_mutex_init(&g->lock, NULL);
 	g->memory = aligned_alloc(4096, GUEST_MEMORY);
 	assert_non_null(g->memory);
@@ -374,7 +354,7 @@ int guest_teardown(void **state)
 
 void guest_clear(struct guest *g)
 {
-	g->cc = 99;
+	g->vcpu.cc = 99;
 	g->program = 0;
 	g->access_exception = false;
 	memset(g->interruptions, 0, sizeof(g->interruptions));
@@ -403,8 +383,8 @@ static uint8_t *clp(struct guest *g, unsigned command, uint32_t word, uint32_t w
 	store_be32(block + 20, word2);
 	store_be16(block + 32, 4064);
 	g->gr[4] = CLP_AT;
-	assert_int_equal(zpci_insn_clp(g->zpci, g, 3, 4, 0, 2), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 0, 2), 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(load_be16(block + 34), 0x0010);
 	return block + 32;
 }
@@ -418,7 +398,7 @@ void guest_enable(struct guest *g)
 {
 	g->fh = load_be32(clp(g, 5, g->fh, 0x00000001) + 16);
 	guest_pcistg(g, 15, PCI_COMMAND, 2, __builtin_bswap16(PCI_COMMAND_MASTER));
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_clear(g);
 }
 
@@ -432,7 +412,7 @@ int guest_pcilg(struct guest *g, unsigned space, uint64_t offset, unsigned lengt
 {
 	g->gr[6] = (uint64_t)g->fh << 32 | space << 16 | length;
 	g->gr[7] = offset;
-	return zpci_insn_pcilg(g->zpci, g, 5, 6);
+	return zpci_insn_pcilg(g->zpci, &g->vcpu, 5, 6);
 }
 
 int guest_pcistg(struct guest *g, unsigned space, uint64_t offset, unsigned length,
@@ -441,7 +421,7 @@ int guest_pcistg(struct guest *g, unsigned space, uint64_t offset, unsigned leng
 	g->gr[5] = data;
 	g->gr[6] = (uint64_t)g->fh << 32 | space << 16 | length;
 	g->gr[7] = offset;
-	return zpci_insn_pcistg(g->zpci, g, 5, 6);
+	return zpci_insn_pcistg(g->zpci, &g->vcpu, 5, 6);
 }
 
 uint8_t *guest_fib(struct guest *g)
@@ -452,13 +432,13 @@ uint8_t *guest_fib(struct guest *g)
 int guest_mpcifc(struct guest *g, unsigned operation)
 {
 	g->gr[5] = (uint64_t)g->fh << 32 | operation;
-	return zpci_insn_mpcifc(g->zpci, g, 5, FIB_AT, 1);
+	return zpci_insn_mpcifc(g->zpci, &g->vcpu, 5, FIB_AT, 1);
 }
 
 int guest_stpcifc(struct guest *g, uint32_t fh)
 {
 	g->gr[5] = (uint64_t)fh << 32;
-	return zpci_insn_stpcifc(g->zpci, g, 5, FIB_AT, 1);
+	return zpci_insn_stpcifc(g->zpci, &g->vcpu, 5, FIB_AT, 1);
 }
 
 /* Region-third table, then one segment table, then one page table. */
@@ -481,7 +461,7 @@ void guest_register_translation(struct guest *g)
 	store_be64(fib + 24, SDMA + 4 * GIB - 1);
 	store_be64(fib + 32, TABLES_AT | IOTA_RTTO);
 	assert_int_equal(guest_mpcifc(g, 4), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_clear(g);
 }
 
@@ -501,7 +481,7 @@ int guest_rpcit(struct guest *g, uint64_t start, uint64_t length)
 	g->gr[5] = (uint64_t)g->fh << 32;
 	g->gr[6] = start;
 	g->gr[7] = length;
-	return zpci_insn_rpcit(g->zpci, g, 5, 6);
+	return zpci_insn_rpcit(g->zpci, &g->vcpu, 5, 6);
 }
 
 void guest_register_interruptions(struct guest *g, unsigned isc, unsigned noi)
@@ -512,7 +492,7 @@ void guest_register_interruptions(struct guest *g, unsigned isc, unsigned noi)
 	store_be64(fib + 48, AIBV_AT);
 	store_be64(fib + 56, AISB_AT);
 	assert_int_equal(guest_mpcifc(g, 2), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_clear(g);
 }
 
@@ -520,7 +500,7 @@ int guest_sic(struct guest *g, unsigned operation, unsigned isc)
 {
 	g->gr[1] = operation;
 	g->gr[3] = (uint64_t)isc << 27;
-	return zpci_insn_sic(g->zpci, g, 1, 3, SIC_BLOCK_AT, 0);
+	return zpci_insn_sic(g->zpci, &g->vcpu, 1, 3, SIC_BLOCK_AT, 0);
 }
 
 void guest_direct(struct guest *g, unsigned isc)
@@ -532,11 +512,11 @@ void guest_direct(struct guest *g, unsigned isc)
 	store_be64(block + 8, DISB_AT);
 	assert_int_equal(guest_sic(g, 4, 0), 0);
 	memset(block, 0, 40);
-	for (g->vcpu_index = 0; g->vcpu_index < 4; g->vcpu_index++) {
-		store_be64(block + 8, DIBV_AT(g->vcpu_index));
+	for (g->vcpu.index = 0; g->vcpu.index < 4; g->vcpu.index++) {
+		store_be64(block + 8, DIBV_AT(g->vcpu.index));
 		assert_int_equal(guest_sic(g, 18, 0), 0);
 	}
-	g->vcpu_index = 0;
+	g->vcpu.index = 0;
 }
 
 void guest_register_directed(struct guest *g, unsigned noi, unsigned dibvo)
@@ -547,14 +527,14 @@ void guest_register_directed(struct guest *g, unsigned noi, unsigned dibvo)
 	store_be32(fib + 40, noi << 16);
 	store_be16(fib + 44, dibvo);
 	assert_int_equal(guest_mpcifc(g, 16), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_clear(g);
 }
 
 static unsigned config_byte(struct guest *g, unsigned offset)
 {
 	guest_pcilg(g, 15, offset, 1);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	return (unsigned)g->gr[5];
 }
 
@@ -573,10 +553,10 @@ void guest_program_vector(struct guest *g, unsigned entry, uint64_t address, uin
 	uint64_t at = DEVICE_MSIX_TABLE + 16 * entry;
 
 	guest_pcistg(g, 0, at, 8, __builtin_bswap64(address));
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_pcistg(g, 0, at + 8, 4, __builtin_bswap32(data));
 	guest_pcistg(g, 0, at + 12, 4, 0);
 	guest_pcistg(g, 15, 0x42, 2, __builtin_bswap16(0x8000));
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_clear(g);
 }

@@ -58,15 +58,12 @@ struct guest {
 	uint32_t fh;
 	bool plugged;
 
-	unsigned vcpu_index;
+	struct zpci_vcpu vcpu; /* condition code 99: not set */
 	uint64_t gr[16];
-	unsigned cc;      /* 99: not set */
 	unsigned program; /* interruption that was raised, 0: none */
 	bool access_exception;
-	bool problem_state;
 	uint64_t inaccessible;
 	uint8_t storage_key; /* of every page */
-	bool mio_off; /* the control register says no */
 	bool mio_unmapped, mio_read_only;
 
 	unsigned interruptions[8]; /* by interruption subclass */

@@ -72,7 +72,7 @@ static void vectors_start_at_their_offset(void **state)
 	store_be64(fib + 48, AIBV_AT);
 	store_be64(fib + 56, AISB_AT);
 	guest_mpcifc(g, 2);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_program_vector(g, 0, MSI, 10);
 	pci_function_msix_notify(g->function, 0);
 	assert_int_equal(aibv(g)[71 / 8], 0x80 >> 71 % 8);
@@ -145,7 +145,7 @@ static void program_msi(struct guest *g, unsigned log, uint64_t address, uint16_
 	guest_pcistg(g, 15, msi + 8, 4, __builtin_bswap32(address >> 32));
 	guest_pcistg(g, 15, msi + 12, 2, __builtin_bswap16(data));
 	guest_pcistg(g, 15, msi + 2, 2, __builtin_bswap16(1 | log << 4));
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_clear(g);
 }
 
@@ -198,7 +198,7 @@ static void nothing_is_set_in_error_or_after_deregistration(void **state)
 	assert_int_equal(aibv(g)[0], 0);
 	guest_mpcifc(g, 7);
 	guest_mpcifc(g, 3);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	pci_function_msix_notify(g->function, 0);
 	assert_int_equal(aibv(g)[0], 0);
 	assert_false(summary(g));
@@ -275,7 +275,7 @@ static void modes_go_to_the_interrupt_controller(void **state)
 	assert_int_equal(guest_sic(g, 0, 7), 0);
 	assert_int_equal(g->modes[7], 0);
 	assert_int_equal(g->modes[3], 1);
-	assert_int_equal(g->cc, 99); /* unchanged */
+	assert_int_equal(g->vcpu.cc, 99); /* unchanged */
 }
 
 static void other_modes_are_operand_exceptions(void **state)
@@ -296,7 +296,7 @@ static void every_operation_is_privileged(void **state)
 	struct guest *g = *state;
 	static const unsigned modes[] = { 0, 1, 2, 4, 16, 17, 18 };
 
-	g->problem_state = true;
+	g->vcpu.problem_state = true;
 	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
 		guest_clear(g);
 		assert_int_not_equal(guest_sic(g, modes[i], 3), 0);
@@ -310,7 +310,8 @@ static void only_bits_of_operation_and_subclass_count(void **state)
 
 	g->gr[1] = ~0xffffull | 1;
 	g->gr[3] = ~(7ull << 27) | 5ull << 27;
-	assert_int_equal(zpci_insn_sic(g->zpci, g, 1, 3, 1, 0), 0); /* no operand is fetched */
+	assert_int_equal(zpci_insn_sic(g->zpci, &g->vcpu, 1, 3, 1, 0),
+			 0); /* no operand is fetched */
 	assert_int_equal(g->modes[5], 1);
 }
 
@@ -451,7 +452,7 @@ static void directed_routes_fit_into_the_vector_of_a_cpu(void **state)
 		assert_true(dibv_bit(g, 0, cases[i].dibvo + cases[i].noi - 1));
 		guest_fib(g)[0] = 1;
 		guest_mpcifc(g, 17);
-		assert_int_equal(g->cc, 0);
+		assert_int_equal(g->vcpu.cc, 0);
 	}
 }
 
@@ -476,7 +477,7 @@ static void each_kind_of_registration_has_its_format_and_its_end(void **state)
 	guest_clear(g);
 	guest_fib(g)[0] = 1;
 	guest_mpcifc(g, 17); /* none registered */
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), STATUS_SEQUENCE);
 
 	guest_register_directed(g, 8, 0);
@@ -490,12 +491,12 @@ static void each_kind_of_registration_has_its_format_and_its_end(void **state)
 	assert_int_equal(status_of(g->gr[5]), STATUS_SEQUENCE);
 	guest_fib(g)[0] = 1;
 	guest_mpcifc(g, 17);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 
 	guest_register_interruptions(g, 3, 8);
 	guest_fib(g)[0] = 1;
 	guest_mpcifc(g, 17);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), STATUS_SEQUENCE);
 }
 
@@ -505,7 +506,7 @@ static void stpcifc_tells_a_directed_registration_in_format_1(void **state)
 	const uint8_t *fib = guest_fib(g);
 
 	guest_stpcifc(g, g->fh);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(fib[0], 1);
 	assert_int_equal(load_be32(fib + 40), 16 << 16);
 	assert_int_equal(load_be16(fib + 44), 100);
@@ -521,15 +522,15 @@ static void directed_modes_are_those_of_the_cpu_that_executes_sic(void **state)
 {
 	struct guest *g = *state;
 
-	g->vcpu_index = 3;
+	g->vcpu.index = 3;
 	assert_int_equal(guest_sic(g, 17, 5), 0);
 	assert_int_equal(g->directed_modes[3][5], ZPCI_INTERRUPTION_SINGLE);
-	g->vcpu_index = 1;
+	g->vcpu.index = 1;
 	assert_int_equal(guest_sic(g, 16, 5), 0);
 	assert_int_equal(g->directed_modes[1][5], ZPCI_INTERRUPTION_ALL);
 	assert_int_equal(g->directed_modes[3][5], ZPCI_INTERRUPTION_SINGLE);
 	assert_int_equal(g->modes[5], 99);
-	assert_int_equal(g->cc, 99);
+	assert_int_equal(g->vcpu.cc, 99);
 }
 
 static void blocks_of_sic_are_checked(void **state)
@@ -562,17 +563,17 @@ static void blocks_of_sic_are_checked(void **state)
 		assert_int_equal(g->program, cases[i].program);
 	}
 	guest_clear(g);
-	g->vcpu_index = 4; /* there are to be 4 */
+	g->vcpu.index = 4; /* there are to be 4 */
 	store_be64(block + 8, DIBV_AT(0));
 	guest_sic(g, 18, 0);
 	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
 	for (unsigned i = 0; i < 2; i++) {
 		g->gr[1] = i ? 18 : 4;
 		guest_clear(g);
-		zpci_insn_sic(g->zpci, g, 1, 3, SIC_BLOCK_AT + 4, 0);
+		zpci_insn_sic(g->zpci, &g->vcpu, 1, 3, SIC_BLOCK_AT + 4, 0);
 		assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
 		guest_clear(g);
-		zpci_insn_sic(g->zpci, g, 1, 3, GUEST_MEMORY - 24, 0);
+		zpci_insn_sic(g->zpci, &g->vcpu, 1, 3, GUEST_MEMORY - 24, 0);
 		assert_int_equal(g->program, 0);
 		assert_true(g->access_exception);
 	}

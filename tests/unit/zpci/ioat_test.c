@@ -407,21 +407,21 @@ static void translation_registers_once_and_deregisters_once(void **state)
 	guest_enable(g);
 	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | IOTA_RTTO);
 	assert_int_equal(guest_mpcifc(g, 5), 0);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
 	assert_int_equal(guest_mpcifc(g, 6), 0);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	guest_mpcifc(g, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_mpcifc(g, 4);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 24);
 	guest_mpcifc(g, 6);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_mpcifc(g, 5);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_mpcifc(g, 5);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 }
 
 static void registration_checks_range_and_designation(void **state)
@@ -446,8 +446,8 @@ static void registration_checks_range_and_designation(void **state)
 	}
 	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | 0x804);
 	g->gr[5] = (uint64_t)g->fh << 32 | 1 << 16 | 4;
-	assert_int_equal(zpci_insn_mpcifc(g->zpci, g, 5, FIB_AT, 1), 0);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(zpci_insn_mpcifc(g->zpci, &g->vcpu, 5, FIB_AT, 1), 0);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 28);
 }
 
@@ -477,7 +477,7 @@ static void key_in_the_designation_is_compared_with_storage_keys(void **state)
 	assert_int_equal(pci_dma_write(space(g), SDMA, &byte, 1), 0); /* by key 0 */
 	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | 0x804 | 3 << 5);
 	guest_mpcifc(g, 6);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(pci_dma_write(space(g), SDMA, &byte, 1), 0);
 	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), 0);
 	g->storage_key = 0x40; /* another key; no refresh is needed */
@@ -513,7 +513,7 @@ static void function_without_translation_sees_memory_at_sdma(void **state)
 
 	range_fib(g, SDMA, 0x1ffffffffffffff, 0);
 	assert_int_equal(guest_mpcifc(g, 4), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(pci_dma_write(space(g), SDMA + 0x7ffc, buffer, 8), 0);
 	assert_string_equal(guest_at(g, 0x7ffc), "direct!");
 	assert_int_equal(pci_dma_write(space(g), SDMA + GUEST_MEMORY - 8, buffer, 8), 0);
@@ -536,7 +536,7 @@ static void guest_switches_between_translation_and_none(void **state)
 	assert_int_equal(load_be32(&value), 1);
 	range_fib(g, SDMA, SDMA + GIB, 0);
 	guest_mpcifc(g, 6);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(pci_dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
 	assert_int_equal(load_be32(&value), 2);
 	range_fib(g, SDMA, SDMA + GIB, TABLES_AT | IOTA_RTTO);
@@ -575,7 +575,7 @@ static void refresh_takes_a_page_away(void **state)
 	assert_int_equal(pci_dma_read(space(g), SDMA, &value, 4), 0);
 	guest_unmap(g, SDMA);
 	assert_int_equal(guest_rpcit(g, SDMA, 0x1000), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(pci_dma_read(space(g), SDMA + 0x1000, &value, 4), 0);
 	assert_int_equal(pci_dma_read(space(g), SDMA, &value, 4), -EFAULT);
 }
@@ -608,7 +608,7 @@ static void refresh_of_the_whole_aperture_takes_everything_away(void **state)
 		guest_map(g, SDMA + i * 0x1000, 0xa000, true);
 	store_be32(guest_at(g, 0xa000), 77);
 	assert_int_equal(guest_rpcit(g, SDMA, 4 * GIB), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	for (unsigned i = 0; i < 256; i++) {
 		assert_int_equal(pci_dma_read(space(g), SDMA + i * 0x1000, &value, 4), 0);
 		assert_int_equal(load_be32(&value), 77);
@@ -621,21 +621,21 @@ static void refresh_checks_handle_registers_and_state(void **state)
 	struct zpci_event event;
 
 	guest_rpcit(g, SDMA, 0x1000);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_enable(g);
-	assert_int_not_equal(zpci_insn_rpcit(g->zpci, g, 5, 7), 0);
+	assert_int_not_equal(zpci_insn_rpcit(g->zpci, &g->vcpu, 5, 7), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
-	g->problem_state = true;
+	g->vcpu.problem_state = true;
 	assert_int_not_equal(guest_rpcit(g, SDMA, 0x1000), 0);
 	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
-	g->problem_state = false;
+	g->vcpu.problem_state = false;
 	guest_rpcit(g, SDMA, 0x1000); /* nothing registered */
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 8);
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), PEC_INVALID_ADDRESS_SPACE);
 	guest_rpcit(g, SDMA, 0x1000); /* in error by now */
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 40);
 }
 
@@ -646,7 +646,7 @@ static void refresh_outside_the_registered_range_is_an_error(void **state)
 	guest_enable(g);
 	guest_register_translation(g);
 	guest_rpcit(g, 0x1000, 0x1000);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 8);
 }
 
@@ -657,11 +657,11 @@ static void refresh_up_to_the_end_of_the_address_space_is_possible(void **state)
 	guest_enable(g);
 	guest_register_translation(g);
 	guest_rpcit(g, 0, UINT64_MAX);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_rpcit(g, SDMA, UINT64_MAX);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_rpcit(g, SDMA, 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void refresh_answers_cc_2_while_dma_is_in_flight(void **state)
@@ -680,12 +680,12 @@ static void refresh_answers_cc_2_while_dma_is_in_flight(void **state)
 			 1);
 	assert_ptr_equal(iov.iov_base, guest_at(g, 0x9000));
 	guest_rpcit(g, SDMA + 0x1000, 0x1000); /* another page */
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	guest_rpcit(g, SDMA, 0x1000);
-	assert_int_equal(g->cc, 2);
+	assert_int_equal(g->vcpu.cc, 2);
 	pci_dma_access_end(&access, 0x1000);
 	guest_rpcit(g, SDMA, 0x1000);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void deregistration_answers_cc_2_while_dma_is_in_flight(void **state)
@@ -701,11 +701,11 @@ static void deregistration_answers_cc_2_while_dma_is_in_flight(void **state)
 	guest_map(g, SDMA, 0x9000, true);
 	pci_dma_access_begin(space(g), &access, PCI_DMA_TO_DEVICE, &range, 1, &iov, 1);
 	guest_mpcifc(g, 5);
-	assert_int_equal(g->cc, 2);
+	assert_int_equal(g->vcpu.cc, 2);
 	assert_int_equal(pci_dma_read(space(g), SDMA, &byte, 1), -EPERM);
 	pci_dma_access_end(&access, 0);
 	guest_mpcifc(g, 5);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 /* A device that reads and writes all the time while the guest maps and unmaps. */
@@ -766,8 +766,8 @@ static void page_is_not_used_any_more_when_refresh_returns(void **state)
 				 be64_of(i % 2 ? 0xa000 : 0x9000).raw, __ATOMIC_SEQ_CST);
 		do {
 			guest_rpcit(g, SDMA, 0x1000);
-		} while (g->cc == 2);
-		assert_int_equal(g->cc, 0);
+		} while (g->vcpu.cc == 2);
+		assert_int_equal(g->vcpu.cc, 0);
 		__atomic_store_n(pages[(i + 1) % 2], 0, __ATOMIC_SEQ_CST);
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - start.tv_sec > 20)

@@ -9,7 +9,7 @@ static void load_returns_the_bytes_in_the_order_of_their_addresses(void **state)
 	guest_enable(g);
 	g->device.value = 0x11223344;
 	assert_int_equal(guest_pcilg(g, 0, 0x1c, 4), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->gr[5], 0x44332211);
 	assert_int_equal(g->device.offset, 0x1c);
 	assert_int_equal(g->device.size, 4);
@@ -26,7 +26,7 @@ static void store_takes_the_rightmost_bytes_of_the_register(void **state)
 
 	guest_enable(g);
 	assert_int_equal(guest_pcistg(g, 0, 0x14, 4, 0xdeadbeef11223344), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.written, 0x44332211);
 	assert_int_equal(g->device.size, 4);
 	guest_pcistg(g, 0, 0x15, 1, 0xab12);
@@ -41,7 +41,7 @@ static void accesses_that_are_not_aligned_reach_the_device_in_pieces(void **stat
 	guest_enable(g);
 	g->device.writes = 0;
 	guest_pcistg(g, 0, 0x11, 7, 0x01020304050607);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.writes, 3); /* 1 at 11, 2 at 12, 4 at 14 */
 	assert_int_equal(g->device.offset, 0x14);
 	assert_int_equal(g->device.written, 0x07060504);
@@ -53,14 +53,14 @@ static void config_space_is_address_space_15(void **state)
 
 	guest_enable(g);
 	guest_pcilg(g, 15, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->gr[5], 0x361b1000); /* bytes 36 1b 10 00 */
 	guest_pcistg(g, 15, 0x3c, 1, 0x5a);
 	guest_pcilg(g, 15, 0x3c, 1);
 	assert_int_equal(g->gr[5], 0x5a);
 	/* Not aligned, but within a word. */
 	guest_pcilg(g, 15, 1, 2);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->gr[5], 0x1b10);
 }
 
@@ -106,10 +106,10 @@ static void other_address_spaces_are_status_20(void **state)
 	guest_enable(g);
 	for (unsigned space = 6; space < 15; space++) {
 		assert_int_equal(guest_pcilg(g, space, 0, 4), 0);
-		assert_int_equal(g->cc, 1);
+		assert_int_equal(g->vcpu.cc, 1);
 		assert_int_equal(status_of(g->gr[6]), 20);
 		assert_int_equal(guest_pcistg(g, space, 0, 4, 0), 0);
-		assert_int_equal(g->cc, 1);
+		assert_int_equal(g->vcpu.cc, 1);
 		assert_int_equal(status_of(g->gr[6]), 20);
 	}
 }
@@ -120,26 +120,26 @@ static void handle_that_is_not_enabled_or_unknown_is_cc_3(void **state)
 	uint32_t fh = g->fh, enabled;
 
 	guest_pcilg(g, 15, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_enable(g);
 	enabled = g->fh;
 	g->fh = fh; /* without the enabled bit */
 	guest_pcilg(g, 15, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	g->fh = enabled + 1;
 	guest_pcilg(g, 15, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	g->fh = enabled + 0x10000; /* another generation */
 	guest_pcistg(g, 15, 0, 4, 0);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	g->fh = 0x8001ffff;
 	guest_pcistg(g, 15, 0, 4, 0);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	g->fh = enabled;
 	guest_disable(g);
 	g->fh = enabled;
 	guest_pcilg(g, 15, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void odd_second_register_is_a_specification_exception(void **state)
@@ -147,10 +147,10 @@ static void odd_second_register_is_a_specification_exception(void **state)
 	struct guest *g = *state;
 
 	guest_enable(g);
-	assert_int_not_equal(zpci_insn_pcilg(g->zpci, g, 4, 7), 0);
+	assert_int_not_equal(zpci_insn_pcilg(g->zpci, &g->vcpu, 4, 7), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
 	guest_clear(g);
-	assert_int_not_equal(zpci_insn_pcistg(g->zpci, g, 4, 7), 0);
+	assert_int_not_equal(zpci_insn_pcistg(g->zpci, &g->vcpu, 4, 7), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
 }
 
@@ -159,14 +159,14 @@ static void problem_state_is_a_privileged_operation_exception(void **state)
 	struct guest *g = *state;
 
 	guest_enable(g);
-	g->problem_state = true;
+	g->vcpu.problem_state = true;
 	assert_int_not_equal(guest_pcilg(g, 0, 0, 4), 0);
 	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
 	guest_clear(g);
 	assert_int_not_equal(guest_pcistg(g, 0, 0, 4, 0), 0);
 	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
 	guest_clear(g);
-	assert_int_not_equal(zpci_insn_pcistb(g->zpci, g, 6, 8, 0x4000, 1), 0);
+	assert_int_not_equal(zpci_insn_pcistb(g->zpci, &g->vcpu, 6, 8, 0x4000, 1), 0);
 	assert_int_equal(g->program, ZPCI_PGM_PRIVILEGED_OPERATION);
 }
 
@@ -179,7 +179,7 @@ static int pcistb(struct guest *g, unsigned space, uint64_t offset, unsigned len
 {
 	g->gr[6] = (uint64_t)g->fh << 32 | space << 16 | length;
 	g->gr[8] = offset;
-	return zpci_insn_pcistb(g->zpci, g, 6, 8, address, 1);
+	return zpci_insn_pcistb(g->zpci, &g->vcpu, 6, 8, address, 1);
 }
 
 static void block_reaches_the_device_as_one_store(void **state)
@@ -191,7 +191,7 @@ static void block_reaches_the_device_as_one_store(void **state)
 		source[i] = i + 1;
 	guest_enable(g);
 	assert_int_equal(pcistb(g, 0, 0x1000, 128, BLOCK_AT), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.blocks, 1);
 	assert_int_equal(g->device.block_length, 128);
 	assert_int_equal(g->device.offset, 0x1000);
@@ -209,7 +209,7 @@ static void block_of_4096_bytes_is_one_store_where_the_group_allows_it(void **st
 	guest_enable(g);
 	memset(guest_at(g, BLOCK_AT), 0x5a, 4096);
 	pcistb(g, 0, 0x2000, 4096, BLOCK_AT);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.blocks, 1);
 	assert_int_equal(g->device.block_length, 4096);
 	guest_free(g);
@@ -244,7 +244,7 @@ static void relaxed_function_takes_blocks_of_any_length_and_alignment(void **sta
 	guest_enable(g);
 	strcpy(guest_at(g, BLOCK_AT + 3), "seven b");
 	pcistb(g, 0, 0x1005, 7, BLOCK_AT + 3);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.block_length, 7);
 	assert_memory_equal(g->device.block, "seven b", 7);
 	guest_clear(g);
@@ -265,7 +265,7 @@ static void block_outside_the_bar_is_an_operand_exception(void **state)
 	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
 	guest_clear(g);
 	pcistb(g, 15, 0, 16, BLOCK_AT); /* config space takes none */
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[6]), 20);
 }
 
@@ -277,7 +277,7 @@ static void block_that_cannot_be_fetched_is_an_access_exception(void **state)
 	g->inaccessible = BLOCK_AT + 0x1000;
 	assert_int_not_equal(pcistb(g, 0, 0x1000, 128, BLOCK_AT + 0x1000 - 64), 0);
 	assert_true(g->access_exception);
-	assert_int_equal(g->cc, 99);
+	assert_int_equal(g->vcpu.cc, 99);
 	assert_int_equal(g->device.blocks, 0);
 }
 
@@ -291,7 +291,7 @@ static void block_over_the_msix_table_programs_it(void **state)
 	store_le64(source, 0xfe00000000000000);
 	store_le32(source + 8, 7);
 	pcistb(g, 0, DEVICE_MSIX_TABLE + 16, 16, BLOCK_AT);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.blocks, 0);
 	guest_pcilg(g, 0, DEVICE_MSIX_TABLE + 24, 4);
 	assert_int_equal(g->gr[5], 0x07000000);

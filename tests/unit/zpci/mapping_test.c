@@ -249,7 +249,7 @@ static void group_says_that_refresh_is_needed(void **state)
 	store_be32(block + 16, 0xff);
 	store_be16(block + 32, 64);
 	g->gr[4] = 0x2000;
-	zpci_insn_clp(g->zpci, g, 3, 4, 0, 2);
+	zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 0, 2);
 	assert_int_equal(load_be16(block + 34), 0x0010);
 	assert_int_equal(block[32 + 19] & 1, 1);
 }
@@ -268,14 +268,14 @@ static void registration_maps_what_the_tables_say(void **state)
 	store_be64(guest_at(g, FIB_AT + 32), TABLES_AT | IOTA_RTTO);
 	assert_true(host.open);
 	guest_mpcifc(g, 6);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_true(host.open);
 	assert_int_equal(host.maps, 2);
 	assert_int_equal(host.pages[3], 0x9000);
 	assert_int_equal(host.pages[4], 0xa000);
 	assert_int_equal(host.pages[5], 0xb000 | READ_ONLY);
 	guest_mpcifc(g, 5);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.mapped, 0);
 	assert_false(host.open);
 }
@@ -288,14 +288,14 @@ static void refresh_maps_and_unmaps_what_has_changed(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		guest_map(g, SDMA + i * 0x1000, 0x10000 + i * 0x1000, true);
 	guest_rpcit(g, SDMA, 100 * 0x1000);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.mapped, 100);
 	assert_int_equal(host.maps, 1);
 	for (unsigned i = 0; i < 100; i += 10)
 		guest_unmap(g, SDMA + i * 0x1000);
 	guest_map(g, SDMA + 0x5000, 0x9000, true);
 	guest_rpcit(g, SDMA, 4 * GIB); /* what Linux does for many unmaps */
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.mapped, 90);
 	assert_int_equal(host.unmaps, 11);
 	assert_int_equal(host.maps, 2);
@@ -324,7 +324,7 @@ static unsigned refresh_until_done(struct guest *g, uint64_t start, uint64_t len
 	do {
 		guest_rpcit(g, start, length);
 		assert_true(++attempts < 1000);
-	} while (g->cc == 2);
+	} while (g->vcpu.cc == 2);
 	return attempts;
 }
 
@@ -341,7 +341,7 @@ static void refresh_of_many_changes_takes_several_attempts(void **state)
 			store_be64(guest_at(g, pages + 8 * i), i % 3 ? 0x400 : 0x9000);
 	}
 	assert_in_range(refresh_until_done(g, SDMA, 8 * MIB), 2, 10);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.mapped, 8 * 86);
 	assert_int_equal(host.maps, 8 * 86); /* none twice */
 }
@@ -356,12 +356,12 @@ static void another_refresh_does_not_go_on_where_one_ended(void **state)
 	for (unsigned i = 0; i < 256; i++)
 		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
 	guest_rpcit(g, SDMA, 2 * GIB);
-	assert_int_equal(g->cc, 2);
+	assert_int_equal(g->vcpu.cc, 2);
 	put_segment(g, 0, TABLES_AT + 0x8000);
 	guest_map(g, SDMA, 0x9000, true);
 	g->gr[15] -= 160; /* another one, with a stack of its own */
 	refresh_until_done(g, SDMA, 2 * GIB);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.pages[0], 0x9000);
 }
 
@@ -374,7 +374,7 @@ static void refresh_tells_when_nothing_more_can_be_mapped(void **state)
 	for (unsigned i = 0; i < 12; i++)
 		guest_map(g, SDMA + 2 * i * 0x1000, 0x9000, true);
 	refresh_until_done(g, SDMA, MIB);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 16);
 	assert_int_equal(host.mapped, 10);
 	assert_false(zpci_has_event(g->zpci));
@@ -382,7 +382,7 @@ static void refresh_tells_when_nothing_more_can_be_mapped(void **state)
 	guest_unmap(g, SDMA + 0x8000);
 	guest_unmap(g, SDMA + 0xa000);
 	refresh_until_done(g, SDMA, MIB);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.pages[22], 0x9000);
 }
 
@@ -395,13 +395,13 @@ static void what_is_taken_away_later_in_the_range_makes_room(void **state)
 	for (unsigned i = 10; i < 20; i++)
 		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
 	refresh_until_done(g, SDMA, MIB);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	for (unsigned i = 0; i < 10; i++) {
 		guest_map(g, SDMA + i * 0x1000, 0x9000, true);
 		guest_unmap(g, SDMA + (i + 10) * 0x1000);
 	}
 	refresh_until_done(g, SDMA, MIB);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	for (unsigned i = 0; i < 10; i++)
 		assert_int_equal(host.pages[i], 0x9000);
 }
@@ -417,7 +417,7 @@ static void tables_that_name_one_table_everywhere_take_bounded_attempts(void **s
 	for (unsigned i = 0; i < 256; i++)
 		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
 	attempts = refresh_until_done(g, SDMA, 2 * GIB);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	/* 2^19 entries, 2^16 at most at a time. */
 	assert_in_range(attempts, 8, 12);
 }
@@ -432,7 +432,7 @@ static void malformed_table_is_an_error_and_keeps_dma_back(void **state)
 	guest_rpcit(g, SDMA, 0x1000);
 	store_be64(guest_at(g, TABLES_AT + 0x8000 + 8), 0);
 	guest_rpcit(g, SDMA, 0x2000);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[5]), 8);
 	assert_false(host.open);
 	assert_true(zpci_next_event(g->zpci, &event));
@@ -443,7 +443,7 @@ static void malformed_table_is_an_error_and_keeps_dma_back(void **state)
 	guest_map(g, SDMA + 0x1000, 0xa000, true);
 	guest_fib(g);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_true(host.open);
 	assert_int_equal(host.pages[0], NOTHING);
 	assert_int_equal(host.pages[1], 0xa000);
@@ -459,7 +459,7 @@ static void pages_outside_memory_are_not_mapped(void **state)
 	guest_map(g, SDMA + 0x2000, GUEST_MEMORY, true);
 	guest_map(g, SDMA + 0x3000, 0xfffffffffffff000, true);
 	guest_rpcit(g, SDMA, 0x4000);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.mapped, 1);
 	assert_int_equal(host.pages[1], GUEST_MEMORY - 0x1000);
 }
@@ -472,12 +472,12 @@ static void direct_mapping_is_all_of_memory_in_one(void **state)
 	store_be64(fib + 16, SDMA);
 	store_be64(fib + 24, SDMA + 4 * GIB - 1);
 	guest_mpcifc(g, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.maps, 1);
 	assert_int_equal(host.mapped, GUEST_MEMORY / 4096);
 	assert_int_equal(host.pages[77], 77 * 4096);
 	guest_rpcit(g, SDMA, 4 * GIB);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.maps, 1);
 }
 

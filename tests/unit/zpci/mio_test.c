@@ -19,9 +19,9 @@ static uint8_t *clp(struct guest *g, unsigned command, uint32_t word, uint32_t w
 	store_be32(block + 20, word2);
 	store_be16(block + length, room);
 	g->gr[4] = BLOCK;
-	assert_int_equal(zpci_insn_clp(g->zpci, g, 3, 4, 0, 2), 0);
-	assert_int_equal(g->cc, 0);
-	g->cc = 99;
+	assert_int_equal(zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 0, 2), 0);
+	assert_int_equal(g->vcpu.cc, 0);
+	g->vcpu.cc = 99;
 	return block + length;
 }
 
@@ -55,7 +55,7 @@ static int pcilgi(struct guest *g, uint64_t address, unsigned length)
 {
 	g->gr[6] = address;
 	g->gr[7] = length;
-	return zpci_insn_pcilgi(g->zpci, g, 5, 6);
+	return zpci_insn_pcilgi(g->zpci, &g->vcpu, 5, 6);
 }
 
 static int pcistgi(struct guest *g, uint64_t address, unsigned length, uint64_t data)
@@ -63,14 +63,14 @@ static int pcistgi(struct guest *g, uint64_t address, unsigned length, uint64_t 
 	g->gr[5] = data;
 	g->gr[6] = address;
 	g->gr[7] = length;
-	return zpci_insn_pcistgi(g->zpci, g, 5, 6);
+	return zpci_insn_pcistgi(g->zpci, &g->vcpu, 5, 6);
 }
 
 static int pcistbi(struct guest *g, uint64_t address, unsigned length, uint64_t from)
 {
 	g->gr[6] = length;
 	g->gr[8] = address;
-	return zpci_insn_pcistbi(g->zpci, g, 6, 8, from, 1);
+	return zpci_insn_pcistbi(g->zpci, &g->vcpu, 6, 8, from, 1);
 }
 
 /* --- what is announced -------------------------------------------------------------- */
@@ -126,7 +126,7 @@ static void without_the_facility_nothing_is_announced_and_nothing_works(void **s
 	assert_int_not_equal(pcistbi(g, MIO_BIT, 16, SOURCE), 0);
 	assert_int_equal(g->program, ZPCI_PGM_OPERATION);
 	guest_clear(g);
-	assert_int_not_equal(zpci_insn_pciwb(g->zpci, g), 0);
+	assert_int_not_equal(zpci_insn_pciwb(g->zpci, &g->vcpu), 0);
 	assert_int_equal(g->program, ZPCI_PGM_OPERATION);
 	guest_free(g);
 }
@@ -155,27 +155,27 @@ static void addresses_work_from_enable_to_disable(void **state)
 	uint64_t address = bar0(g, false);
 
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	guest_enable(g);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	assert_int_equal(set(g, g->fh, ENABLE_MIO, NULL), OK);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(set(g, g->fh, DISABLE_MIO, NULL), OK);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	assert_int_equal(set(g, g->fh, ENABLE_MIO, NULL), OK);
 	guest_disable(g);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	/* Enabling the function does not bring them back. */
 	guest_enable(g);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 	/* Handles work beside them all the time. */
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void enable_takes_the_handle_of_before_and_gives_the_current_one(void **state)
@@ -218,7 +218,7 @@ static void load_by_address_is_a_load_by_handle(void **state)
 
 	g->device.value = 0x11223344;
 	assert_int_equal(pcilgi(g, address + 0x1c, 4), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->gr[5], 0x44332211);
 	assert_int_equal(g->device.bar, 0);
 	assert_int_equal(g->device.offset, 0x1c);
@@ -233,11 +233,11 @@ static void store_by_either_address_reaches_the_register(void **state)
 	uint64_t address = enable(g);
 
 	assert_int_equal(pcistgi(g, address + 0x14, 4, 0xdeadbeef11223344), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.written, 0x44332211);
 	assert_int_equal(g->device.offset, 0x14);
 	pcistgi(g, bar0(g, true) + 0x18, 2, 0x1234);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.written, 0x3412);
 	assert_int_equal(g->device.offset, 0x18);
 }
@@ -249,7 +249,7 @@ static void block_by_address_is_one_store(void **state)
 
 	memset(guest_at(g, SOURCE), 0x5a, 128);
 	assert_int_equal(pcistbi(g, address + 0x1000, 128, SOURCE), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(g->device.blocks, 1);
 	assert_int_equal(g->device.block_length, 128);
 	assert_int_equal(g->device.offset, 0x1000);
@@ -261,8 +261,8 @@ static void barrier_leaves_the_condition_code(void **state)
 	struct guest *g = *state;
 
 	guest_clear(g);
-	assert_int_equal(zpci_insn_pciwb(g->zpci, g), 0);
-	assert_int_equal(g->cc, 99);
+	assert_int_equal(zpci_insn_pciwb(g->zpci, &g->vcpu), 0);
+	assert_int_equal(g->vcpu.cc, 99);
 }
 
 static void problem_state_may_use_addresses(void **state)
@@ -270,11 +270,11 @@ static void problem_state_may_use_addresses(void **state)
 	struct guest *g = *state;
 	uint64_t address = enable(g);
 
-	g->problem_state = true;
+	g->vcpu.problem_state = true;
 	assert_int_equal(pcilgi(g, address, 4), 0);
 	assert_int_equal(pcistgi(g, address, 4, 0), 0);
 	assert_int_equal(pcistbi(g, address, 16, SOURCE), 0);
-	assert_int_equal(zpci_insn_pciwb(g->zpci, g), 0);
+	assert_int_equal(zpci_insn_pciwb(g->zpci, &g->vcpu), 0);
 	assert_int_equal(g->program, 0);
 }
 
@@ -284,7 +284,7 @@ static void control_register_can_forbid_addresses(void **state)
 	uint64_t address = enable(g);
 	unsigned reads = g->device.reads;
 
-	g->mio_off = true;
+	g->vcpu.mio_addressing = false;
 	assert_int_not_equal(pcilgi(g, address, 4), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIAL_OPERATION);
 	guest_clear(g);
@@ -294,13 +294,13 @@ static void control_register_can_forbid_addresses(void **state)
 	assert_int_not_equal(pcistbi(g, address, 16, SOURCE), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIAL_OPERATION);
 	guest_clear(g);
-	assert_int_not_equal(zpci_insn_pciwb(g->zpci, g), 0);
+	assert_int_not_equal(zpci_insn_pciwb(g->zpci, &g->vcpu), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIAL_OPERATION);
 	assert_int_equal(g->device.reads, reads);
 	/* Handles do not mind. */
 	guest_clear(g);
 	assert_int_equal(guest_pcilg(g, 0, 0, 4), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void odd_register_is_a_specification_exception(void **state)
@@ -308,10 +308,10 @@ static void odd_register_is_a_specification_exception(void **state)
 	struct guest *g = *state;
 
 	enable(g);
-	assert_int_not_equal(zpci_insn_pcilgi(g->zpci, g, 4, 7), 0);
+	assert_int_not_equal(zpci_insn_pcilgi(g->zpci, &g->vcpu, 4, 7), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
 	guest_clear(g);
-	assert_int_not_equal(zpci_insn_pcistgi(g->zpci, g, 4, 7), 0);
+	assert_int_not_equal(zpci_insn_pcistgi(g->zpci, &g->vcpu, 4, 7), 0);
 	assert_int_equal(g->program, ZPCI_PGM_SPECIFICATION);
 }
 
@@ -331,7 +331,7 @@ static void address_that_cannot_be_translated_is_an_access_exception(void **stat
 	g->mio_unmapped = true;
 	assert_int_not_equal(pcilgi(g, address, 4), 0);
 	assert_true(g->access_exception);
-	assert_int_equal(g->cc, 99);
+	assert_int_equal(g->vcpu.cc, 99);
 	assert_int_equal(g->device.writes, 0);
 	assert_int_equal(g->device.blocks, 0);
 }
@@ -352,11 +352,11 @@ static void address_of_no_function_is_cc_3(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		assert_int_equal(pcilgi(g, bad[i], 4), 0);
-		assert_int_equal(g->cc, 3);
+		assert_int_equal(g->vcpu.cc, 3);
 		assert_int_equal(pcistgi(g, bad[i], 4, 0), 0);
-		assert_int_equal(g->cc, 3);
+		assert_int_equal(g->vcpu.cc, 3);
 		assert_int_equal(pcistbi(g, bad[i], 16, SOURCE), 0);
-		assert_int_equal(g->cc, 3);
+		assert_int_equal(g->vcpu.cc, 3);
 	}
 	assert_int_equal(g->device.writes, 0);
 }
@@ -400,21 +400,21 @@ static void function_in_error_is_status_12_in_the_register_with_the_length(void 
 	/* Nothing is registered: RPCIT puts it into the error state. */
 	guest_rpcit(g, SDMA, 4096);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[7]), 12);
 	assert_int_equal(g->gr[7] & 0xffffff, 4);
 	assert_int_equal(g->gr[6], address);
 	pcistgi(g, address, 4, 0);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[7]), 12);
 	pcistbi(g, address, 16, SOURCE);
-	assert_int_equal(g->cc, 1);
+	assert_int_equal(g->vcpu.cc, 1);
 	assert_int_equal(status_of(g->gr[6]), 12);
 	/* Blocked: loads and stores are possible again. */
 	guest_fib(g);
 	guest_mpcifc(g, 9);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void accesses_by_address_are_measured(void **state)
@@ -442,7 +442,7 @@ static void addresses_end_with_the_function(void **state)
 
 	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
 	pcilgi(g, address, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 int main(void)

@@ -27,8 +27,8 @@ static uint8_t *clp(struct guest *g, unsigned command, uint32_t word, uint32_t w
 	store_be32(block + 20, word2);
 	store_be16(block + 32, 4064);
 	g->gr[4] = BLOCK;
-	assert_int_equal(zpci_insn_clp(g->zpci, g, 3, 4, 0, 2), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(zpci_insn_clp(g->zpci, &g->vcpu, 3, 4, 0, 2), 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	return block + 32;
 }
 
@@ -42,7 +42,7 @@ static uint8_t *clp(struct guest *g, unsigned command, uint32_t word, uint32_t w
 
 static unsigned condition(struct guest *g, unsigned r)
 {
-	return g->cc == 1 ? STATUS(status_of(g->gr[r])) : CC(g->cc);
+	return g->vcpu.cc == 1 ? STATUS(status_of(g->gr[r])) : CC(g->vcpu.cc);
 }
 
 static unsigned set(struct guest *g, unsigned operation)

@@ -52,7 +52,7 @@ static int setup(void **state)
 static uint64_t reg(struct guest *g, uint64_t offset)
 {
 	assert_int_equal(guest_pcilg(g, TESTDEV_BAR_REGISTERS, offset, 8), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	return __builtin_bswap64(g->gr[5]);
 }
 
@@ -60,7 +60,7 @@ static void set_reg(struct guest *g, uint64_t offset, uint64_t value)
 {
 	assert_int_equal(
 		guest_pcistg(g, TESTDEV_BAR_REGISTERS, offset, 8, __builtin_bswap64(value)), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void transfer(struct guest *g, uint64_t address, uint64_t length, uint64_t command)
@@ -136,7 +136,7 @@ static void program_vectors(struct guest *g, unsigned vectors)
 
 		guest_pcistg(g, TESTDEV_BAR_MSIX, at, 8, __builtin_bswap64(0xfe00000000000000ull));
 		guest_pcistg(g, TESTDEV_BAR_MSIX, at + 8, 8, __builtin_bswap64(v));
-		assert_int_equal(g->cc, 0);
+		assert_int_equal(g->vcpu.cc, 0);
 	}
 }
 
@@ -184,7 +184,7 @@ static void plain_memory_keeps_what_is_stored(void **state)
 
 	for (unsigned bar = TESTDEV_BAR_MEMORY; bar <= TESTDEV_BAR_SMALL; bar += 3) {
 		guest_pcistg(g, bar, 0xff8, 8, 0x0102030405060708);
-		assert_int_equal(g->cc, 0);
+		assert_int_equal(g->vcpu.cc, 0);
 		guest_pcilg(g, bar, 0xffa, 4);
 		assert_int_equal(g->gr[5], 0x03040506);
 		guest_pcilg(g, bar, 0xfff, 1);
@@ -202,8 +202,8 @@ static void a_block_of_4096_bytes_arrives_as_one_store(void **state)
 		store_be64(guest_at(g, 0x8000 + 8 * i), 0x1000000 + i);
 	g->gr[5] = (uint64_t)g->fh << 32 | TESTDEV_BAR_RECORDER << 16 | 4096;
 	g->gr[7] = 0x3000;
-	assert_int_equal(zpci_insn_pcistb(g->zpci, g, 5, 7, 0x8000, 1), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(zpci_insn_pcistb(g->zpci, &g->vcpu, 5, 7, 0x8000, 1), 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(reg(g, TESTDEV_LOG_COUNT), 1);
 	entry = log_entry(g, 0);
 	assert_int_equal(entry.kind, TESTDEV_LOG_BLOCK);
@@ -240,7 +240,7 @@ static void a_block_store_can_be_made_to_fail(void **state)
 	set_reg(g, TESTDEV_FAIL, TESTDEV_FAIL_BLOCKS);
 	g->gr[5] = (uint64_t)g->fh << 32 | TESTDEV_BAR_RECORDER << 16 | 16;
 	g->gr[7] = 0;
-	assert_int_not_equal(zpci_insn_pcistb(g->zpci, g, 5, 7, 0x8000, 1), 0);
+	assert_int_not_equal(zpci_insn_pcistb(g->zpci, &g->vcpu, 5, 7, 0x8000, 1), 0);
 	assert_int_equal(g->program, ZPCI_PGM_OPERAND);
 	assert_int_equal(log_entry(g, 0).outcome, TESTDEV_DONE_INVALID);
 }
@@ -322,7 +322,7 @@ static void a_page_that_is_not_mapped_puts_the_function_into_error(void **state)
 	assert_int_equal(event.content_code, 1);
 	assert_int_equal(load_be64(event.ccdf + 16), SDMA + 2 * PAGE_SIZE);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(outcome(g), TESTDEV_DONE_FAULT);
 	assert_int_equal(reg(g, TESTDEV_DMA_DONE), 0);
 }
@@ -337,7 +337,7 @@ static void a_transfer_by_the_thread_ends_where_it_fails(void **state)
 	while (!zpci_has_event(g->zpci) && time(NULL) < end)
 		sched_yield();
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	wait_for(g, TESTDEV_DMA_STATUS, TESTDEV_STATUS_BUSY, 0);
 	assert_int_equal(outcome(g), TESTDEV_DONE_FAULT);
 }
@@ -351,7 +351,7 @@ static void a_held_access_keeps_rpcit_from_ending(void **state)
 	assert_int_equal(reg(g, TESTDEV_DMA_HELD), 1);
 	guest_unmap(g, SDMA);
 	assert_int_equal(guest_rpcit(g, SDMA, PAGE_SIZE), 0);
-	assert_int_equal(g->cc, 2);
+	assert_int_equal(g->vcpu.cc, 2);
 	assert_int_equal(load_le64(guest_at(g, FRAME_AT)), 0);
 	guest_clear(g);
 	set_reg(g, TESTDEV_DMA_COMMAND, TESTDEV_OP_RELEASE);
@@ -360,7 +360,7 @@ static void a_held_access_keeps_rpcit_from_ending(void **state)
 	assert_int_equal(g->written_length, PAGE_SIZE);
 	assert_int_equal(load_le64(guest_at(g, FRAME_AT + 4088)), 0x5a5a);
 	assert_int_equal(guest_rpcit(g, SDMA, PAGE_SIZE), 0);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(reg(g, TESTDEV_DMA_HELD), 0);
 }
 
@@ -497,9 +497,9 @@ static void a_function_error_can_be_recovered_from(void **state)
 	assert_int_equal(event.content_code, 1);
 	assert_int_equal(load_be16(event.ccdf + 30), 0x000b);
 	guest_pcilg(g, 0, TESTDEV_ID, 8);
-	assert_int_equal(g->cc, STATE_ERROR_CC);
+	assert_int_equal(g->vcpu.cc, STATE_ERROR_CC);
 	guest_mpcifc(g, 7);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(reg(g, TESTDEV_ID), TESTDEV_ID_VALUE);
 }
 
@@ -512,11 +512,11 @@ static void a_permanent_error_cannot(void **state)
 	assert_true(zpci_next_event(g->zpci, &event));
 	assert_int_equal(load_be16(event.ccdf + 30), 0x003b);
 	guest_pcilg(g, 0, TESTDEV_ID, 8);
-	assert_int_equal(g->cc, STATE_ERROR_CC);
+	assert_int_equal(g->vcpu.cc, STATE_ERROR_CC);
 	guest_mpcifc(g, 7);
-	assert_int_not_equal(g->cc, 0);
+	assert_int_not_equal(g->vcpu.cc, 0);
 	guest_pcilg(g, 0, TESTDEV_ID, 8);
-	assert_int_equal(g->cc, STATE_ERROR_CC);
+	assert_int_equal(g->vcpu.cc, STATE_ERROR_CC);
 }
 
 /* --- measurement ---------------------------------------------------------------------------------- */
@@ -535,7 +535,7 @@ static void measure(unsigned format, unsigned values)
 		set_reg(g, TESTDEV_COUNTERS + 8 * i, 1000);
 	store_be64(guest_fib(g) + 64, FMB_AT);
 	guest_mpcifc(g, 10);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	for (unsigned i = 0; i < 4; i++)
 		set_reg(g, TESTDEV_COUNTERS + 8 * i, 1001 + i);
 	zpci_update_measurements(g->zpci, 10000);
