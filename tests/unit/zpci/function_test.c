@@ -475,11 +475,11 @@ static void function_whose_device_waits_for_its_host_is_removed_later(void **sta
 	assert_false(zpci_has_event(g->zpci));
 	assert_int_equal(g->device.resets, resets);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
 	assert_int_equal(g->device.resets, resets + 1);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void deconfiguring_does_not_wait_for_a_device_that_waits_for_its_host(void **state)
@@ -493,12 +493,12 @@ static void deconfiguring_does_not_wait_for_a_device_that_waits_for_its_host(voi
 	assert_int_equal(zpci_sclp_deconfigure(g->zpci, GUEST_FID), 0x0340);
 	assert_int_equal(g->device.resets, resets);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 0);
+	assert_int_equal(g->vcpu.cc, 0);
 	g->device.busy = 20;
 	assert_int_equal(zpci_sclp_deconfigure(g->zpci, GUEST_FID), 0x0020);
 	assert_int_equal(g->device.resets, resets + 1);
 	guest_pcilg(g, 0, 0, 4);
-	assert_int_equal(g->cc, 3);
+	assert_int_equal(g->vcpu.cc, 3);
 }
 
 static void functions_are_asked_to_come_to_rest_before_a_reset(void **state)
