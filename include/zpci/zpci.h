@@ -70,7 +70,7 @@ struct zpci_vcpu {
 	 * stores are cheaper. Directed delivery takes it for the CPU address.
 	 */
 	unsigned index;
-	/* The condition code, if the instruction has set one; for the embedder to fetch. */
+	/* The condition code that the instruction has set. Not of PCIWB and SIC: they set none. */
 	unsigned cc;
 	/*
 	 * The CPU is in the problem state. An embedder that has raised the
@@ -391,8 +391,8 @@ void zpci_reset(struct zpci *zpci);
  * Execute an instruction for `vcpu`. Register numbers are those of the
  * instruction's fields; `address` and `ar` are the effective address of the
  * storage operand and the access register that goes with its base. Each sets
- * vcpu->cc (PCIWB does not) and returns 0, or has made a program interruption pending
- * and returns nonzero.
+ * vcpu->cc (but PCIWB and SIC leave the condition code as it is) and returns 0, or has made
+ * a program interruption pending and returns nonzero.
  */
 
 /* CALL LOGICAL PROCESSOR, RRF: R1, R2, R3 (its leftmost bit selects an immediate

@@ -180,6 +180,13 @@ static int handle_pciwb(void *opaque, struct vcpu *v, const struct cpu_insn *ins
 	return zpci_insn_pciwb(zpci_of(opaque), begin(opaque, v));
 }
 
+static int handle_sic(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
+{
+	/* Here, too. */
+	return zpci_insn_sic(zpci_of(opaque), begin(opaque, v), insn->r1, insn->r3, insn->address,
+			     insn->b2);
+}
+
 static int handle_pcistg(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
 {
 	struct zpci_vcpu *vcpu = begin(opaque, v);
@@ -247,15 +254,6 @@ static int handle_pcistbi(void *opaque, struct vcpu *v, const struct cpu_insn *i
 	return finish(v, vcpu,
 		      zpci_insn_pcistbi(zpci_of(opaque), vcpu, insn->r1, insn->r3, insn->address,
 					insn->b2));
-}
-
-static int handle_sic(void *opaque, struct vcpu *v, const struct cpu_insn *insn)
-{
-	struct zpci_vcpu *vcpu = begin(opaque, v);
-
-	return finish(v, vcpu,
-		      zpci_insn_sic(zpci_of(opaque), vcpu, insn->r1, insn->r3, insn->address,
-				    insn->b2));
 }
 
 static const struct {
