@@ -29,6 +29,9 @@ ABSENT = "not here: "
 BEGIN, END = "<!-- checks: begin -->", "<!-- checks: end -->"
 
 TESTDEV = ["testdev,vectors=64,fid=7", "testdev,fid=8", "testdev,fid=9"]
+# Machine versions that lack something of the newest.
+OLDER = ["zvisor-0.9"]
+
 RNG = "virtio-rng-pci,iommu_platform=on,disable-legacy=on"
 
 
@@ -46,9 +49,16 @@ class Program:
     def kernel(self):
         return os.path.join(run.build_folder(), "tests/guest/zpci/zpci-" + self.name)
 
-    def zvisor(self):
+    def zvisor(self, version=None):
+        """The commands for the newest machine, with what it can have or not, or for an older one as it is."""
+        machines = [["--machine", version]] if version else [self.more, *self.also]
         return [run.zvisor_command(self.kernel(), append=self.append, memory=self.memory, cpus=self.cpus,
-                                   devices=self.devices, more=more) for more in (self.more, *self.also)]
+                                   devices=self.devices, more=more) for more in machines]
+
+    def commands(self, machine, on):
+        if machine.startswith("zvisor"):
+            return self.zvisor(machine if machine in OLDER else None)
+        return [self.elsewhere(on) if on else self.on_qemu()]
 
     def on_qemu(self):
         more = ["-cpu", "max", "-no-reboot"]
@@ -97,6 +107,7 @@ PLUGGED = "plugged"
 HOST = {
     "zvisor": {
         "plug": [("device_add", {"driver": "testdev", "id": PLUGGED, "fid": 12})],
+        "plug in standby": [("device_add", {"driver": "testdev", "id": PLUGGED, "fid": 12, "standby": True})],
         "unplug": [("device_del", {"id": PLUGGED})],
         "remove": [("device_del", {"id": PLUGGED, "force": True})],
     },
@@ -167,6 +178,7 @@ def execute(command, timeout, host=None):
 def execute_program(program, machine, command):
     if not program.monitor:
         return execute(command, program.timeout)
+    machine = "zvisor" if machine in OLDER else machine
     if machine not in HOST:
         return "", ABSENT + "a host that plugs and unplugs functions"
     with tempfile.TemporaryDirectory() as folder:
@@ -229,12 +241,12 @@ def result_of(check, machine):
 
 def print_table(checks, machines, different):
     width = max((len(c.name) for c in checks), default=0)
-    print(f"{'check':{width}}     " + " ".join(f"{m:9}" for m in machines))
+    print(f"{'check':{width}}     " + " ".join(f"{m:10}" for m in machines))
     for check in checks:
         results = [result_of(check, m) for m in machines]
         if different and len(set(results)) == 1 and results[0] == "pass":
             continue
-        print(f"{check.name:{width}} [{check.grade}] " + " ".join(f"{r:9}" for r in results).rstrip())
+        print(f"{check.name:{width}} [{check.grade}] " + " ".join(f"{r:10}" for r in results).rstrip())
         for machine in machines:
             for note in check.results.get(machine, {}).get("notes", []):
                 if result_of(check, machine) == "fail":
@@ -286,14 +298,12 @@ def arguments():
 def main():
     args = arguments()
     peer = "other" if args.on else "QEMU" if not args.no_qemu and run.qemu_program() else None
-    machines = ["zvisor"] + ([peer] if peer else [])
+    machines = ["zvisor"] + OLDER + ([peer] if peer else [])
     programs = [p for p in PROGRAMS if not args.program or p.name in args.program]
     checks, ends = {}, []
     for program in programs:
         for machine in machines:
-            commands = program.zvisor() if machine == "zvisor" else \
-                [program.elsewhere(args.on) if args.on else program.on_qemu()]
-            for command in commands:
+            for command in program.commands(machine, args.on):
                 how = collect(checks, program, machine, command)
                 if how and how.startswith(ABSENT):
                     leave_out(checks.values(), program, machine, how[len(ABSENT):])
@@ -328,7 +338,8 @@ def main():
     for machine in machines:
         c = counts[machine]
         print(f"{machine}: {c['pass']} passed, {c['fail']} failed, {c['not here']} not here, {c['missing']} missing")
-    wrong = counts["zvisor"]["fail"] + sum(e["machine"] == "zvisor" for e in ends)
+    ours = ["zvisor"] + OLDER
+    wrong = sum(counts[m]["fail"] + counts[m]["missing"] for m in ours) + sum(e["machine"] in ours for e in ends)
     return 1 if wrong or loose or not counts["zvisor"]["pass"] else 0
 
 

@@ -37,6 +37,7 @@ enum {
 	COMMON_STORE_BLOCK,
 	COMMON_MEASUREMENT_INTERVAL,
 	COMMON_RELAXED_TRANSLATION,
+	COMMON_STANDBY,
 };
 
 /*
@@ -75,6 +76,8 @@ static const struct device_property common_properties[] = {
 					 .preset = "on, in zvisor-0.9 off",
 					 .help = "the guest may do without I/O address "
 						 "translation" },
+	[COMMON_STANDBY] = { "standby", DEVICE_SWITCH, .preset = "off",
+			     .help = "the guest has to configure it before it can be used" },
 	{ NULL },
 };
 static_assert(ARRAY_SIZE(common_properties) <= DEVICE_COMMON_MAX, "values fit");

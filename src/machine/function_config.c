@@ -110,6 +110,7 @@ int function_config(uint32_t features, const struct device_config *config,
 			 config->type->name);
 		return -EINVAL;
 	}
+	function->standby = number_or(config, "standby", false);
 	function->relaxed_store_block = number_or(config, "relaxed-store-block", false);
 	dma_size = number_or(config, "dma-size", 0);
 	if (dma_size % PAGE_SIZE) {

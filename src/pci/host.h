@@ -23,6 +23,9 @@ struct pci_msi_ops {
 	void (*notify)(void *opaque, bool msix, unsigned vector);
 };
 
+/* The first word of config space (vendor, device), also while that is not there. */
+uint32_t pci_function_identity(const struct pci_function *f);
+
 /* Returns 0 or -EBUSY. `dma` stays the caller's, and must outlive the attachment. */
 int pci_function_attach(struct pci_function *f, struct pci_dma_space *dma,
 			const struct pci_msi_ops *msi, void *opaque);

@@ -872,6 +872,11 @@ uint32_t pci_function_config_read(struct pci_function *f, unsigned offset, unsig
 	return f->ops.config_read ? f->ops.config_read(f->device, offset, size, value) : value;
 }
 
+uint32_t pci_function_identity(const struct pci_function *f)
+{
+	return config_word(f, PCI_VENDOR_ID);
+}
+
 static bool touches(unsigned offset, unsigned size, unsigned reg, unsigned reg_size)
 {
 	return offset < reg + reg_size && reg < offset + size;

@@ -271,8 +271,10 @@ static void characteristics(struct call *call, enum logical_processor processor,
 
 static void list_function(struct zpci_function *f, struct list_entry *entry)
 {
-	be16_set(&entry->device_id, pci_function_config_read(f->pci, PCI_DEVICE_ID, 2));
-	be16_set(&entry->vendor_id, pci_function_config_read(f->pci, PCI_VENDOR_ID, 2));
+	uint32_t identity = pci_function_identity(f->pci);
+
+	be16_set(&entry->device_id, identity >> 16);
+	be16_set(&entry->vendor_id, identity & 0xffff);
 	be32_set(&entry->configured, f->state == FUNCTION_STANDBY ? 0 : LIST_CONFIGURED);
 	be32_set(&entry->fid, f->config.fid);
 	be32_set(&entry->fh, f->fh);

@@ -597,9 +597,7 @@ void guest_main(void)
 		directed_checks();
 		storm_directed();
 	} else {
-		not_here('L', "dint.cpu",
-			 "a directed interruption goes to the CPU that the message's address names",
-			 "directed delivery");
+		rest_not_here("directed delivery");
 	}
 	function_disable(f);
 }

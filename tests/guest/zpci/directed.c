@@ -399,6 +399,10 @@ void guest_main(void)
 	vectors = frames(PAGE_SIZE, PAGE_SIZE);
 	function_enable(f);
 	refused();
+	check(sclp_directed() ? f->group.dnoi >= 1 && f->group.dnoi <= 2048 && f->group.maxcpu :
+				!f->group.dnoi && !f->group.maxcpu,
+	      'C', "clp.group.directed",
+	      "the group has directed interrupts where SCLP announces them, and no others");
 	if (!sclp_directed()) {
 		rest_not_here("directed delivery");
 		return;

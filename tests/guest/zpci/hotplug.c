@@ -18,6 +18,7 @@
 
 enum {
 	PEC_TO_CONFIGURED = 0x0301,
+	PEC_RESERVED_TO_STANDBY = 0x0302,
 	PEC_DECONFIGURE_REQUEST = 0x0303,
 	PEC_CONFIGURED_TO_STANDBY = 0x0304,
 	PEC_STANDBY_TO_RESERVED = 0x0308,
@@ -141,7 +142,30 @@ static void goes_from_standby(void)
 	check(!listed(), 'L', "hotplug.standby.gone", "it is not listed any more");
 }
 
-/* ---- Taken away while it stores ---- */
+/* ---- What only some hosts do ---- */
+
+static void comes_in_standby(void)
+{
+	struct event event;
+
+	host("plug in standby");
+	event = next_event();
+	check(available(event, PEC_RESERVED_TO_STANDBY, 0), 'L', "hotplug.arrival.event",
+	      "it comes in standby: event 0302 with its fid");
+	check(listed() && !new.configured &&new.fh == event.fh, 'L', "hotplug.arrival.listed",
+	      "it is listed in standby, with the handle of the event");
+	check_value(function_set(&new, CLP_ENABLE, 1), 0x102, 'C', "hotplug.arrival.enable",
+		    "enable: response 0102");
+	check_value(sclp_configure(FID, true), 0x20, 'L', "hotplug.arrival.configure",
+		    "configure: response 0020");
+	check(function_refresh_handle(&new) && function_set(&new, CLP_ENABLE, 1) == CLP_OK &&
+		      function_query(&new) && config_read(&new, 0, 2) == new.vendor,
+	      'L', "hotplug.arrival.works", "then it can be enabled, and used");
+	host("remove");
+	event = next_event();
+	check(available(event, PEC_CONFIGURED_TO_STANDBY, 0), 'L', "hotplug.arrival.removed",
+	      "taken away: event 0304");
+}
 
 static void taken_away(void)
 {
@@ -151,10 +175,6 @@ static void taken_away(void)
 	struct fib fib;
 	struct event event;
 
-	if (f->vendor != TESTDEV_PCI_VENDOR || f->device != TESTDEV_PCI_DEVICE) {
-		rest_not_here("a host that takes functions away without asking");
-		return;
-	}
 	if (!plug() || function_set(&new, CLP_ENABLE, 1) != CLP_OK || !function_query(&new) ||
 	    !dma_find(&dma, &new)) {
 		check(false, 'L', "hotplug.removed.event", "taken away: event 0304");
@@ -194,6 +214,11 @@ void guest_main(void)
 	comes();
 	goes();
 	goes_from_standby();
-	taken_away();
+	if (f->vendor == TESTDEV_PCI_VENDOR && f->device == TESTDEV_PCI_DEVICE) {
+		comes_in_standby();
+		taken_away();
+	} else {
+		rest_not_here("a host that takes functions away without asking");
+	}
 	function_disable(f);
 }

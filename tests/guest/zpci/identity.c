@@ -4,8 +4,11 @@
  * several of one device, function type, channel identifier, utility string.
  * docs/zpci.md, the section on that command.
  */
+#include "../../../src/devices/testdev_regs.h"
 #include "zpci/zpci.h"
 
+#define VIRTIO_VENDOR 0x1af4
+#define BAR_64BIT 0x4
 #define FLAG_TOPOLOGY 0x20
 #define FLAG_REQUESTER 0x10
 #define MOST 16
@@ -118,6 +121,50 @@ static void types(void)
 			 "unique identifiers");
 }
 
+/* What only some functions have; those here are no parts of others, and have none. */
+static void none(void)
+{
+	static const char physical[] = "neither a virtual function nor one that has such: "
+				       "number and flag are 0";
+	static const char port[] = "nor does it have a port or a parameter: their bytes are 0";
+	static const char bars[] = "a BAR that is not there: size and word are 0";
+	bool known = true, zero = true, ports = true, missing = true;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct function *f = &functions[i];
+		bool upper = false;
+
+		known &= f->vendor == TESTDEV_PCI_VENDOR || f->vendor == VIRTIO_VENDOR;
+		zero &= !f->query.vfn && !(f->query.flags & FUNCTION_PHYSICAL);
+		ports &= !f->query.reserved1;
+		for (unsigned bar = 0; bar < 6; bar++) {
+			if (!f->query.bar_size[bar] && !upper)
+				missing &= !f->query.bar[bar];
+			upper = f->query.bar_size[bar] && f->query.bar[bar] >> 24 & BAR_64BIT;
+		}
+	}
+	if (known) {
+		check(zero, 'L', "clp.query.vfn", physical);
+		check(ports, 'C', "clp.query.port", port);
+	} else {
+		not_here('L', "clp.query.vfn", physical, "functions of a known kind");
+		not_here('C', "clp.query.port", port, "functions of a known kind");
+	}
+	check(missing, 'Q', "clp.query.bar-none", bars);
+}
+
+static void groups(void)
+{
+	bool zero = true;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct group_response *g = &functions[i].group;
+
+		zero &= !g->version && !(g->flags & GROUP_FRAME) && !g->maxfaal && !g->dma_mask;
+	}
+	check(zero, 'C', "clp.group.zeros", "version, frame bit, maxfaal and DMA mask are 0");
+}
+
 void guest_main(void)
 {
 	count = functions_list(entries, MOST);
@@ -126,10 +173,13 @@ void guest_main(void)
 	for (unsigned i = 0; i < count; i++) {
 		functions[i].fid = entries[i].fid;
 		functions[i].fh = entries[i].fh;
+		functions[i].vendor = entries[i].vendor;
 		if (!function_query(&functions[i]))
 			bail("function %x cannot be queried", functions[i].fid);
 	}
 	siblings();
 	strings();
 	types();
+	none();
+	groups();
 }

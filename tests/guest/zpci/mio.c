@@ -297,4 +297,6 @@ void guest_main(void)
 	blocks();
 	translated();
 	states();
+	check_value(insn_mio_busy, 0, 'L', "mio.busy",
+		    "in none of the cases above, condition code 2");
 }

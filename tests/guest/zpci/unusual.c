@@ -73,6 +73,8 @@ void guest_main(void)
 	function_enable(f);
 	if (!dma_find(&dma, f) || dma.kind != DMA_TESTDEV)
 		bail("not here: testdev");
+	check(!(f->query.flags & FUNCTION_MIO), 'C', "clp.query.mio.relaxed",
+	      "block stores of any length: no addresses for loads and stores");
 	blocks();
 	range();
 	function_disable(f);

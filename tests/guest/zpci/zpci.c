@@ -210,9 +210,17 @@ struct answer insn_sic(unsigned mode, unsigned isc, const void *block)
 	return insn_sic_raw(mode, (uint64_t)isc << 27, block);
 }
 
+unsigned insn_mio_busy;
+
+static struct answer noted(struct answer a)
+{
+	insn_mio_busy += answered(a, CC(2));
+	return a;
+}
+
 struct answer insn_pcilgi(uint64_t address, uint64_t length, uint64_t *data)
 {
-	struct answer a = execute(do_pcilgi, address, length, 0, 3);
+	struct answer a = noted(execute(do_pcilgi, address, length, 0, 3));
 
 	if (data)
 		*data = insn_gr[4];
@@ -221,12 +229,12 @@ struct answer insn_pcilgi(uint64_t address, uint64_t length, uint64_t *data)
 
 struct answer insn_pcistgi(uint64_t address, uint64_t length, uint64_t data)
 {
-	return execute(do_pcistgi, address, length, data, 3);
+	return noted(execute(do_pcistgi, address, length, data, 3));
 }
 
 struct answer insn_pcistbi(uint64_t address, uint64_t length, const void *from)
 {
-	return execute(do_pcistbi, length, address, (uint64_t)from, 2);
+	return noted(execute(do_pcistbi, length, address, (uint64_t)from, 2));
 }
 
 struct answer insn_pciwb(void)

@@ -98,6 +98,8 @@ struct answer insn_pcilgi(uint64_t address, uint64_t length, uint64_t *data);
 struct answer insn_pcistgi(uint64_t address, uint64_t length, uint64_t data);
 struct answer insn_pcistbi(uint64_t address, uint64_t length, const void *from);
 struct answer insn_pciwb(void);
+/* How often they have answered with condition code 2. */
+extern unsigned insn_mio_busy;
 
 struct answer insn_chsc(void *block);
 struct answer insn_stcrw(uint32_t *crw);
@@ -182,6 +184,7 @@ struct function_response {
 	struct mio mio;
 };
 
+#define FUNCTION_PHYSICAL 0x08
 #define FUNCTION_MIO 0x02
 #define FUNCTION_UTIL_STRING 0x01
 
@@ -203,6 +206,7 @@ struct group_response {
 };
 
 #define GROUP_REFRESH 0x01
+#define GROUP_FRAME 0x02
 #define GROUP_RELAXED_TRANSLATION 0x20
 
 struct set_response {
