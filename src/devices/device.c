@@ -16,12 +16,11 @@
 #include "devices/nvme.h"
 #include "devices/testdev.h"
 #include "vfio/kernel.h"
+#include "vfio/user_client.h"
 
 static const struct device_type *const device_types[] = {
-	&nvme_device_type,
-	&testdev_device_type,
-	&vfio_device_type,
-	&vfio_pci_device_type,
+	&nvme_device_type,     &testdev_device_type,   &vfio_device_type,
+	&vfio_pci_device_type, &vfio_user_device_type,
 };
 
 enum {

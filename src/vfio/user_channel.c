@@ -264,7 +264,7 @@ static int read_one(struct user_channel *channel, int flags)
 	pthread_mutex_unlock(&channel->state);
 	rc = user_message_read(channel->socket, message, channel->payload, flags, &why);
 	if (!rc && channel->ops && (message->header.flags & USER_TYPE_MASK) == USER_TYPE_COMMAND)
-		rc = channel->ops->command(channel->opaque, message, &why);
+		rc = channel->ops->command(channel->opaque, channel, message, &why);
 	pthread_mutex_lock(&channel->state);
 	channel->reading = false;
 	if (!rc && (message->header.flags & USER_TYPE_MASK) == USER_TYPE_REPLY)

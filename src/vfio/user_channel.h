@@ -37,7 +37,8 @@ struct user_channel_ops {
 	 * out of the message are closed afterwards. 0, or -EPROTO with a reason in `why`: the
 	 * connection ends.
 	 */
-	int (*command)(void *opaque, struct user_message *message, const char **why);
+	int (*command)(void *opaque, struct user_channel *channel, struct user_message *message,
+		       const char **why);
 };
 
 /*

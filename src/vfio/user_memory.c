@@ -333,3 +333,65 @@ int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buf
 	return move_by_file(region.file->fd, region.offset + (address - region.first), buffer,
 			    *length, direction) ? 0 : USER_MEMORY_FAILED;
 }
+
+/* --- as a list --------------------------------------------------------------------------- */
+
+bool user_memory_find(struct user_memory *memory, uint64_t first, uint64_t last, uint64_t *address,
+		      uint64_t *size)
+{
+	const struct region range = { .first = first, .last = last };
+	const struct region *region;
+
+	pthread_mutex_lock(&memory->lock);
+	region = find(memory, &range);
+	if (region) {
+		*address = region->first;
+		*size = region->last - region->first + 1;
+	}
+	pthread_mutex_unlock(&memory->lock);
+	return region;
+}
+
+struct visit {
+	void (*each)(void *opaque, const struct user_region *region);
+	void *opaque;
+};
+
+static void visit_node(const void *node, VISIT when, void *opaque)
+{
+	const struct region *r = *(struct region *const *)node;
+	const struct visit *visit = opaque;
+	const struct user_region region = {
+		.address = r->first,
+		.size = r->last - r->first + 1,
+		.offset = r->offset,
+		.readable = r->readable,
+		.writable = r->writable,
+	};
+
+	if (when == postorder || when == leaf)
+		visit->each(visit->opaque, &region);
+}
+
+void user_memory_each(struct user_memory *memory,
+		      void (*each)(void *opaque, const struct user_region *region), void *opaque)
+{
+	struct visit visit = { each, opaque };
+
+	pthread_mutex_lock(&memory->lock);
+	twalk_r(memory->tree, visit_node, &visit);
+	pthread_mutex_unlock(&memory->lock);
+}
+
+int user_memory_offset(struct user_memory *memory, uint64_t address,
+		       enum pci_dma_direction direction, uint64_t *offset, uint64_t *length)
+{
+	struct region region;
+	int fault = look_up(memory, address, direction, &region);
+
+	if (fault)
+		return fault;
+	*offset = region.offset + (address - region.first);
+	*length = region.last - address + 1;
+	return 0;
+}

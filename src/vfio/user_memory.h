@@ -45,6 +45,23 @@ int user_memory_unmap(struct user_memory *memory, uint64_t address, uint64_t siz
 void user_memory_unmap_all(struct user_memory *memory);
 void user_memory_forget_files(struct user_memory *memory);
 
+/*
+ * The other side of the protocol keeps the same list of what it has told: with no files, and
+ * with guest-absolute addresses for offsets.
+ */
+
+/* Any region that has a byte of [first, last]. False: there is none. */
+bool user_memory_find(struct user_memory *memory, uint64_t first, uint64_t last, uint64_t *address,
+		      uint64_t *size);
+
+/* Call for each region, in order of addresses; no other function meanwhile. */
+struct user_region {
+	uint64_t address, size, offset;
+	bool readable, writable;
+};
+void user_memory_each(struct user_memory *memory,
+		      void (*each)(void *opaque, const struct user_region *region), void *opaque);
+
 /* As dma_space_ops.translate; the reasons are of enum user_memory_fault. */
 enum user_memory_fault {
 	USER_MEMORY_UNMAPPED = 1,
@@ -60,5 +77,9 @@ int user_memory_translate(struct user_memory *memory, uint64_t address,
  */
 int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buffer,
 			 size_t *length, enum pci_dma_direction direction);
+
+/* Where `address` is: its offset, and how many bytes from there on are. 0 or a fault. */
+int user_memory_offset(struct user_memory *memory, uint64_t address,
+		       enum pci_dma_direction direction, uint64_t *offset, uint64_t *length);
 
 #endif

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/* The device type "vfio-user": see user_client.h, and user_client_internal.h for the ideas. */
+#include "vfio/user_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "devices/device.h"
+#include "vfio/user_client_internal.h"
+#include "zpci/pci.h"
+
+/* --- what the function asks of us ------------------------------------------------------- */
+
+static int region_info(void *backend, unsigned region, struct passthrough_region *info)
+{
+	struct user_client *c = backend;
+
+	*info = region < ARRAY_SIZE(c->identity.regions) ? c->identity.regions[region] :
+							    (struct passthrough_region){ 0 };
+	return 0;
+}
+
+static int region_read(void *backend, unsigned region, uint64_t offset, void *data, size_t length)
+{
+	struct user_client *c = backend;
+	int rc;
+
+	pthread_rwlock_rdlock(&c->lock);
+	rc = user_client_read(c, region, offset, data, length);
+	pthread_rwlock_unlock(&c->lock);
+	return rc;
+}
+
+static int region_write(void *backend, unsigned region, uint64_t offset, const void *data,
+			size_t length)
+{
+	struct user_client *c = backend;
+	int rc;
+
+	pthread_rwlock_rdlock(&c->lock);
+	rc = user_client_write(c, region, offset, data, length);
+	pthread_rwlock_unlock(&c->lock);
+	return rc;
+}
+
+/* Posted: it waits for nobody but the socket. */
+static void set_command(void *backend, uint16_t command)
+{
+	struct user_client *c = backend;
+	uint8_t bytes[2] = { (uint8_t)command, (uint8_t)(command >> 8) };
+
+	c->bus_master = command & PCI_COMMAND_MASTER;
+	(void)region_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes, sizeof(bytes));
+}
+
+static int irq_count(void *backend, unsigned index, unsigned *count)
+{
+	struct user_client *c = backend;
+
+	*count = index < ARRAY_SIZE(c->identity.irqs) ? c->identity.irqs[index] : 0;
+	return 0;
+}
+
+static int set_irqs(void *backend, unsigned index, unsigned start, unsigned count,
+		    const int *eventfds)
+{
+	struct user_client *c = backend;
+	int rc;
+
+	pthread_rwlock_rdlock(&c->lock);
+	if (index == VFIO_PCI_ERR_IRQ_INDEX)
+		c->error_fd = count ? eventfds[0] : -1;
+	if (index == VFIO_PCI_REQ_IRQ_INDEX)
+		c->request_fd = count ? eventfds[0] : -1;
+	rc = user_client_set_irqs(c, index, start, count, eventfds);
+	pthread_rwlock_unlock(&c->lock);
+	return rc;
+}
+
+static void wake_thread(struct user_client *c)
+{
+	const uint64_t one = 1;
+
+	if (write(c->wake, &one, sizeof(one)) < 0)
+		return; /* it has been woken often enough */
+}
+
+static int reset(void *backend)
+{
+	struct user_client *c = backend;
+	int rc = 0;
+
+	pthread_rwlock_wrlock(&c->lock);
+	if (!user_channel_is_open(c->channel)) {
+		rc = user_client_reconnect(c);
+		if (!rc)
+			log_line("%s: connected to the server at %s again", c->name, c->path);
+		wake_thread(c);
+	}
+	if (!rc && c->identity.flags & VFIO_DEVICE_FLAGS_RESET)
+		rc = user_client_reset(c);
+	else if (!rc)
+		rc = -ENOTTY;
+	pthread_rwlock_unlock(&c->lock);
+	return rc;
+}
+
+static void unmap(void *backend, uint64_t iova, uint64_t length)
+{
+	struct user_client *c = backend;
+
+	pthread_rwlock_rdlock(&c->lock);
+	user_client_unmap(c, iova, length);
+	pthread_rwlock_unlock(&c->lock);
+}
+
+static int map_whole(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
+		     bool writable)
+{
+	struct user_client *c = backend;
+	int rc;
+
+	pthread_rwlock_rdlock(&c->lock);
+	rc = user_client_map(c, iova, absolute, length, writable);
+	pthread_rwlock_unlock(&c->lock);
+	return rc;
+}
+
+/* A region is unmapped as it was mapped, and a guest takes away single pages. */
+static int map(void *backend, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
+{
+	for (uint64_t done = 0; done < length; done += PAGE_SIZE) {
+		int rc = map_whole(backend, iova + done, absolute + done, PAGE_SIZE, writable);
+
+		if (rc) {
+			if (done)
+				unmap(backend, iova, done);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static void destroy(struct user_client *c)
+{
+	c->quit = true;
+	if (c->thread_started) {
+		wake_thread(c);
+		pthread_join(c->thread, NULL);
+	}
+	for (unsigned r = 0; r < ARRAY_SIZE(c->identity.regions); r++)
+		for (unsigned a = 0; a < c->identity.regions[r].areas; a++)
+			munmap(c->identity.regions[r].area[a].host,
+			       c->identity.regions[r].area[a].length);
+	user_channel_free(c->channel);
+	user_memory_free(c->mapped);
+	if (c->wake >= 0)
+		close(c->wake);
+	pthread_rwlock_destroy(&c->lock);
+	free(c->data);
+	free(c->path);
+	free(c);
+}
+
+static void close_client(void *backend)
+{
+	destroy(backend);
+}
+
+static const struct passthrough_backend_ops backend_ops = {
+	.region_info = region_info,
+	.region_read = region_read,
+	.region_write = region_write,
+	.irq_count = irq_count,
+	.set_irqs = set_irqs,
+	.reset = reset,
+	.map = map,
+	.map_whole = map_whole,
+	.unmap = unmap,
+	.set_command = set_command,
+	.close = close_client,
+};
+
+/* --- the client's own thread ---------------------------------------------------------------- */
+
+/* Once for each connection. */
+static void tell_end(struct user_client *c)
+{
+	char why[200];
+
+	pthread_rwlock_rdlock(&c->lock);
+	user_channel_why(c->channel, why, sizeof(why));
+	pthread_rwlock_unlock(&c->lock);
+	log_line("%s: the server at %s is gone: %s; a reset of the function connects again", c->name,
+		 c->path, why);
+	passthrough_fail(c->function, PCI_ERROR_FUNCTION);
+}
+
+/* Deals with what there is to read; false: the connection has ended. */
+static bool listen_once(struct user_client *c)
+{
+	struct pollfd fds[2] = { { .fd = c->wake, .events = POLLIN }, { .events = POLLIN } };
+	bool open;
+
+	pthread_rwlock_rdlock(&c->lock);
+	fds[1].fd = user_channel_watch(c->channel);
+	open = user_channel_is_open(c->channel);
+	pthread_rwlock_unlock(&c->lock);
+	if (open)
+		poll(fds, 2, -1);
+	/* The connection may be another one by now: then nothing is there to read. */
+	pthread_rwlock_rdlock(&c->lock);
+	open = open && !user_channel_poll(c->channel);
+	pthread_rwlock_unlock(&c->lock);
+	return open;
+}
+
+static void *thread_main(void *opaque)
+{
+	struct user_client *c = opaque;
+	struct pollfd woken = { .fd = c->wake, .events = POLLIN };
+	uint64_t count;
+
+	while (!c->quit) {
+		bool open = listen_once(c);
+
+		if (!open && !c->quit) {
+			tell_end(c);
+			poll(&woken, 1, -1); /* until it is connected again */
+		}
+		if (read(c->wake, &count, sizeof(count)) < 0)
+			continue; /* nobody has woken it */
+	}
+	return NULL;
+}
+
+/* --- made --------------------------------------------------------------------------------------- */
+
+static struct user_client *new_client(const char *name, const char *path, bool share_memory,
+				      const struct device_host *host)
+{
+	struct user_client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	pthread_rwlock_init(&c->lock, NULL);
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	c->share_memory = share_memory;
+	c->host = host;
+	c->error_fd = c->request_fd = -1;
+	c->path = strdup(path);
+	c->mapped = user_memory_new();
+	c->data = malloc(USER_TRANSFER_MAX);
+	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->path && c->mapped && c->data && c->wake >= 0)
+		return c;
+	destroy(c);
+	return NULL;
+}
+
+static int make(struct user_client *c, const struct device_config *config, struct device_made *made,
+		char *reason, size_t reason_size)
+{
+	const struct passthrough_setup setup = {
+		.name = c->name,
+		.fid = config->fid,
+		.ops = &backend_ops,
+		.backend = c,
+		.irq_sources = config->irq_sources,
+		.host = c->host,
+	};
+	int rc = user_client_connect(c, reason, reason_size);
+
+	if (rc)
+		return rc;
+	made->mappings_max = c->regions_max;
+	c->function = passthrough_create(&setup, made, &rc, reason, reason_size);
+	if (!c->function)
+		return rc;
+	rc = pthread_create(&c->thread, NULL, thread_main, c);
+	if (rc) {
+		/* The function has taken the client over. */
+		snprintf(reason, reason_size, "out of memory");
+		pci_function_free(made->function);
+		made->function = NULL;
+		return 1;
+	}
+	c->thread_started = true;
+	return 0;
+}
+
+static int create_on(const struct device_config *config, const char *name,
+		     const struct device_host *host, struct device_made *made, char *error,
+		     size_t error_size)
+{
+	const struct device_value *path = device_config_value(config, "socket");
+	const struct device_value *share = device_config_value(config, "share-memory");
+	struct user_client *c =
+		new_client(name, path->text, !share->given || share->number, host);
+	char reason[DEVICE_ERROR_MAX] = "";
+	int rc;
+
+	if (!c) {
+		snprintf(error, error_size, "device %s: out of memory", config->type->name);
+		return -ENOMEM;
+	}
+	rc = make(c, config, made, reason, sizeof(reason));
+	if (!rc)
+		return 0;
+	snprintf(error, error_size, "device %s: socket=%.200s: %.200s", config->type->name,
+		 path->text, reason);
+	if (rc > 0)
+		return -ENOMEM;
+	destroy(c);
+	return rc;
+}
+
+static const struct device_property properties[] = {
+	{ "socket", DEVICE_PATH, .required = true, .help = "where the server listens" },
+	{ "share-memory", DEVICE_SWITCH, .preset = "on",
+	  .help = "the server maps guest memory; off: it asks for each access, and is not trusted" },
+	{ NULL },
+};
+
+const struct device_type vfio_user_device_type = {
+	.name = "vfio-user",
+	.help = "PCI function that another process serves",
+	.properties = properties,
+	.create_on = create_on,
+};

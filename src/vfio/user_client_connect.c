@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connecting to a server of vfio-user, for the first time and again.
+ *
+ * What a server says of its device is checked once, here. Registers that it lets us map are
+ * mapped if they cannot be taken away under us: the file is sealed against shrinking.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "devices/device.h"
+#include "vfio/user_client_internal.h"
+#include "vfio/user_version.h"
+
+#define REGION_INFO_MAX 4096 /* with its capabilities */
+#define CAPABILITIES_MAX 16
+#define RETRY_NS 20000000
+
+__attribute__((format(printf, 4, 5))) static int say(char *error, size_t size, int rc,
+						     const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error, size, format, args);
+	va_end(args);
+	return rc;
+}
+
+/* --- the socket -------------------------------------------------------------------------- */
+
+static int open_socket(const char *path, char *error, size_t error_size)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, rc;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return say(error, error_size, -EINVAL,
+			   "longer than the %zu bytes that a socket's name can have",
+			   sizeof(address.sun_path) - 1);
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return say(error, error_size, -EIO, "%s", strerror(errno));
+	/* Without O_NONBLOCK, a server that does not accept would be waited for. */
+	rc = connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	if (!rc && fcntl(fd, F_SETFL, 0))
+		rc = -errno;
+	if (!rc)
+		return fd;
+	close(fd);
+	if (rc == -ENOENT || rc == -ECONNREFUSED)
+		return say(error, error_size, rc,
+			   "nobody listens there; start the server first (zvisor device "
+			   "TYPE,...,socket=PATH)");
+	return say(error, error_size, rc, "%s", strerror(-rc));
+}
+
+/* --- what the server says ------------------------------------------------------------------ */
+
+static int call(struct user_channel *channel, struct user_request *request)
+{
+	int rc = user_channel_call(channel, request);
+
+	if (rc && request->reply_fd >= 0) {
+		close(request->reply_fd);
+		request->reply_fd = -1;
+	}
+	return rc;
+}
+
+/* A structure there and back; 0 also means that all of it came. */
+static int ask(struct user_channel *channel, unsigned command, void *info, uint32_t size)
+{
+	struct user_request request = {
+		.command = command,
+		.parts = { { info, size } },
+		.part_count = 1,
+		.reply = info,
+		.reply_max = size,
+	};
+	int rc = call(channel, &request);
+
+	if (request.reply_fd >= 0)
+		close(request.reply_fd);
+	return rc ? rc : request.reply_length == size ? 0 : -EPROTO;
+}
+
+static int agree_on_version(struct user_client *c, struct user_channel *channel, char *error,
+			    size_t error_size)
+{
+	uint8_t reply[sizeof(struct user_version) + USER_VERSION_TEXT_MAX];
+	struct user_capabilities peer;
+	struct user_version_text ours;
+	struct user_request request = {
+		.command = USER_VERSION,
+		.reply = reply,
+		.reply_max = sizeof(reply),
+	};
+	const char *why = NULL;
+	int rc;
+
+	user_version_compose(&ours, USER_VERSION_MINOR);
+	request.parts[0] = (struct iovec){ &ours.version, sizeof(ours.version) };
+	request.parts[1] = (struct iovec){ ours.text, ours.length };
+	request.part_count = 2;
+	rc = call(channel, &request);
+	if (rc)
+		return say(error, error_size, rc, "no version is agreed on");
+	if (request.reply_fd >= 0)
+		close(request.reply_fd);
+	if (user_version_parse(reply, request.reply_length, &peer, &why))
+		return say(error, error_size, -EPROTO, "the server's version: %s", why);
+	if (peer.major != USER_VERSION_MAJOR || peer.minor > USER_VERSION_MINOR)
+		return say(error, error_size, -EPROTO, "the server speaks version %u.%u, not %u.%u",
+			   peer.major, peer.minor, USER_VERSION_MAJOR, USER_VERSION_MINOR);
+	if (!(peer.page_sizes & PAGE_SIZE))
+		return say(error, error_size, -EPROTO, "the server cannot map pages of 4 KiB");
+	if (!peer.regions_max || (c->share_memory && !peer.fds_max) || peer.transfer_max < 8)
+		return say(error, error_size, -EPROTO, "the server takes too little");
+	c->regions_max = peer.regions_max;
+	user_channel_set_limits(channel, peer.transfer_max, peer.fds_max);
+	return 0;
+}
+
+/* --- regions ----------------------------------------------------------------------------------- */
+
+static void map_area(struct passthrough_region *region, int fd, uint64_t start, uint64_t offset,
+		     uint64_t length, void *again)
+{
+	void *host;
+
+	if (!length || region->areas == PASSTHROUGH_AREAS_MAX ||
+	    !range_fits(offset, length, region->size))
+		return;
+	host = mmap(again, length, PROT_READ | PROT_WRITE, MAP_SHARED | (again ? MAP_FIXED : 0),
+		    fd, (off_t)(start + offset));
+	if (host != MAP_FAILED)
+		region->area[region->areas++] =
+			(struct passthrough_area){ offset, length, host };
+}
+
+/* The list of areas; false: the whole region is one. */
+static bool find_sparse(const uint8_t *reply, uint32_t length, uint32_t at,
+			struct vfio_region_info_cap_sparse_mmap *sparse, uint32_t *areas)
+{
+	struct vfio_info_cap_header header;
+
+	for (unsigned i = 0; i < CAPABILITIES_MAX && at; i++, at = header.next) {
+		if (!range_fits(at, sizeof(header), length))
+			return false;
+		memcpy(&header, reply + at, sizeof(header));
+		if (header.id != VFIO_REGION_INFO_CAP_SPARSE_MMAP ||
+		    !range_fits(at, sizeof(*sparse), length))
+			continue;
+		memcpy(sparse, reply + at, sizeof(*sparse));
+		*areas = at + (uint32_t)sizeof(*sparse);
+		return true;
+	}
+	return false;
+}
+
+/* `known`: where the areas were when it was connected before; NULL: it was not. */
+static void map_region(struct passthrough_region *region, const struct passthrough_region *known,
+		       const uint8_t *reply, uint32_t length, int fd)
+{
+	struct vfio_region_info_cap_sparse_mmap sparse;
+	struct vfio_region_sparse_mmap_area area;
+	struct user_region_info info;
+	int seals = fcntl(fd, F_GET_SEALS);
+	uint32_t at;
+
+	memcpy(&info, reply, sizeof(info));
+	if (seals < 0 || !(seals & F_SEAL_SHRINK))
+		return;
+	if (!(info.flags & VFIO_REGION_INFO_FLAG_CAPS) ||
+	    !find_sparse(reply, length, info.cap_offset, &sparse, &at)) {
+		map_area(region, fd, info.offset, 0, region->size,
+			 known && known->areas == 1 ? known->area[0].host : NULL);
+		return;
+	}
+	for (uint32_t i = 0; i < sparse.nr_areas && range_fits(at, sizeof(area), length); i++) {
+		const struct passthrough_area *before =
+			known && region->areas < known->areas ? &known->area[region->areas] : NULL;
+
+		memcpy(&area, reply + at, sizeof(area));
+		if (!before || (before->offset == area.offset && before->length == area.size))
+			map_area(region, fd, info.offset, area.offset, area.size,
+				 before ? before->host : NULL);
+		at += (uint32_t)sizeof(area);
+	}
+}
+
+static int learn_region(struct user_channel *channel, unsigned index,
+			struct passthrough_region *region, const struct passthrough_region *known)
+{
+	uint8_t reply[REGION_INFO_MAX];
+	struct user_region_info info = { .argsz = sizeof(reply), .index = index };
+	struct user_request request = {
+		.command = USER_DEVICE_GET_REGION_INFO,
+		.parts = { { &info, sizeof(info) } },
+		.part_count = 1,
+		.reply = reply,
+		.reply_max = sizeof(reply),
+	};
+	int rc = call(channel, &request);
+
+	*region = (struct passthrough_region){ 0 };
+	if (rc == -EINVAL)
+		return 0;
+	if (rc)
+		return rc;
+	if (request.reply_length >= sizeof(info)) {
+		memcpy(&info, reply, sizeof(info));
+		region->size = info.size;
+		if (request.reply_fd >= 0 && info.flags & VFIO_REGION_INFO_FLAG_MMAP &&
+		    (!known || known->size == info.size))
+			map_region(region, known, reply, request.reply_length, request.reply_fd);
+	} else {
+		rc = -EPROTO;
+	}
+	if (request.reply_fd >= 0)
+		close(request.reply_fd);
+	return rc;
+}
+
+static void forget_regions(struct user_client_identity *identity)
+{
+	for (unsigned r = 0; r < ARRAY_SIZE(identity->regions); r++)
+		for (unsigned a = 0; a < identity->regions[r].areas; a++)
+			munmap(identity->regions[r].area[a].host,
+			       identity->regions[r].area[a].length);
+}
+
+/* --- the device ---------------------------------------------------------------------------------- */
+
+static int learn_id(struct user_client *c, struct user_channel *channel,
+		    struct user_client_identity *identity)
+{
+	struct user_channel *before = c->channel;
+	int rc;
+
+	c->channel = channel;
+	rc = user_client_read(c, VFIO_PCI_CONFIG_REGION_INDEX, 0, &identity->id,
+			      sizeof(identity->id));
+	c->channel = before;
+	return rc;
+}
+
+/* `known` as above. */
+static int learn_device(struct user_client *c, struct user_channel *channel,
+			struct user_client_identity *identity,
+			const struct user_client_identity *known, char *error, size_t error_size)
+{
+	struct user_device_info device = { .argsz = sizeof(device) };
+	int rc = ask(channel, USER_DEVICE_GET_INFO, &device, sizeof(device));
+
+	if (rc)
+		return say(error, error_size, rc, "the server says nothing of its device");
+	identity->flags = device.flags;
+	if (!(device.flags & VFIO_DEVICE_FLAGS_PCI) ||
+	    device.regions <= VFIO_PCI_CONFIG_REGION_INDEX)
+		return say(error, error_size, -EINVAL, "its device is no PCI function");
+	for (unsigned r = 0; !rc && r < MIN(device.regions, VFIO_PCI_NUM_REGIONS); r++)
+		rc = learn_region(channel, r, &identity->regions[r],
+				  known ? &known->regions[r] : NULL);
+	for (unsigned i = 0; !rc && i < MIN(device.irqs, VFIO_PCI_NUM_IRQS); i++) {
+		struct user_irq_info irq = { .argsz = sizeof(irq), .index = i };
+
+		rc = ask(channel, USER_DEVICE_GET_IRQ_INFO, &irq, sizeof(irq));
+		if (!rc && irq.flags & VFIO_IRQ_INFO_EVENTFD)
+			identity->irqs[i] = irq.count;
+		if (rc == -EINVAL)
+			rc = 0;
+	}
+	if (!rc)
+		rc = learn_id(c, channel, identity);
+	return rc ? say(error, error_size, rc, "the server says too little of its device") : 0;
+}
+
+static bool is_same_device(const struct user_client_identity *a,
+			   const struct user_client_identity *b)
+{
+	bool same = a->flags == b->flags && a->id == b->id &&
+		    !memcmp(a->irqs, b->irqs, sizeof(a->irqs));
+
+	for (unsigned r = 0; same && r < ARRAY_SIZE(a->regions); r++) {
+		const struct passthrough_region *left = &a->regions[r], *right = &b->regions[r];
+
+		same = left->size == right->size && left->areas == right->areas;
+		for (unsigned i = 0; same && i < left->areas; i++)
+			same = left->area[i].host == right->area[i].host;
+	}
+	return same;
+}
+
+static int connect_once(struct user_client *c, const struct user_client_identity *known,
+			struct user_channel **result, struct user_client_identity *identity,
+			char *error, size_t error_size)
+{
+	struct user_channel *channel;
+	int fd = open_socket(c->path, error, error_size);
+	char why[200];
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	channel = user_channel_new(fd, USER_CLIENT_TIMEOUT_MS, &user_client_channel_ops, c);
+	if (!channel) {
+		close(fd);
+		return say(error, error_size, -ENOMEM, "out of memory");
+	}
+	rc = agree_on_version(c, channel, error, error_size);
+	if (!rc)
+		rc = learn_device(c, channel, identity, known, error, error_size);
+	if (!rc) {
+		*result = channel;
+		return 0;
+	}
+	user_channel_why(channel, why, sizeof(why));
+	if (*why)
+		rc = say(error, error_size, -EPROTO, "the server is not usable: %s", why);
+	user_channel_free(channel);
+	return rc;
+}
+
+int user_client_connect(struct user_client *c, char *error, size_t error_size)
+{
+	int rc = connect_once(c, NULL, &c->channel, &c->identity, error, error_size);
+
+	if (rc) {
+		forget_regions(&c->identity);
+		c->identity = (struct user_client_identity){ 0 };
+	}
+	return rc;
+}
+
+/* --- again ------------------------------------------------------------------------------------------ */
+
+static void tell_region(void *opaque, const struct user_region *region)
+{
+	(void)user_client_tell_map(opaque, region);
+}
+
+static int restore(struct user_client *c)
+{
+	int rc = 0;
+
+	user_memory_each(c->mapped, tell_region, c);
+	if (c->error_fd >= 0)
+		rc = user_client_set_irqs(c, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, &c->error_fd);
+	if (!rc && c->request_fd >= 0)
+		rc = user_client_set_irqs(c, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, &c->request_fd);
+	return rc;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int user_client_reconnect(struct user_client *c)
+{
+	const uint64_t end = now_ms() + USER_CLIENT_RETURN_MS;
+	const struct timespec pause = { .tv_nsec = RETRY_NS };
+	struct user_client_identity identity = { 0 };
+	struct user_channel *channel;
+	char error[256];
+	int rc;
+
+	for (;;) {
+		rc = connect_once(c, &c->identity, &channel, &identity, error, sizeof(error));
+		if (rc != -ENOENT && rc != -ECONNREFUSED && rc != -EAGAIN)
+			break;
+		if (c->quit || now_ms() >= end)
+			return rc;
+		nanosleep(&pause, NULL);
+	}
+	if (rc)
+		return rc;
+	if (!is_same_device(&identity, &c->identity)) {
+		user_channel_free(channel);
+		return -ENODEV;
+	}
+	user_channel_free(c->channel);
+	c->channel = channel;
+	return restore(c);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client of vfio-user from the inside; for the files user_client*.c only.
+ *
+ * A connection may end at any time, as a server may. Whoever needs it finds that out by
+ * -ENOTCONN: reads are all ones then and writes go nowhere, as with a device that was
+ * pulled out. A thread of the client's own, which otherwise answers the server when
+ * nobody else listens, sees the end, too, and puts the function into the error state. The
+ * guest recovers it by a reset: that is where a new connection is made, if the server is
+ * back and is still the same device; and what was mapped and armed is told again.
+ *
+ * Locks: `lock` is held for reading by whoever uses the connection, for writing while it is
+ * exchanged. The list of what is mapped has a lock of its own, inside. Commands of the
+ * server are answered by whichever thread reads, and need no more than that list.
+ */
+#ifndef ZVISOR_VFIO_USER_CLIENT_INTERNAL_H
+#define ZVISOR_VFIO_USER_CLIENT_INTERNAL_H
+
+#include <linux/vfio.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vfio/passthrough.h"
+#include "vfio/user_channel.h"
+#include "vfio/user_memory.h"
+
+struct device_host;
+
+/* A server that does not answer within this time has gone. */
+#define USER_CLIENT_TIMEOUT_MS 10000
+/* A reset waits so long for a server to come back. */
+#define USER_CLIENT_RETURN_MS 5000
+
+/* What a server says of its device; one that comes back says the same. */
+struct user_client_identity {
+	uint32_t flags;
+	uint32_t id; /* vendor and device */
+	struct passthrough_region regions[VFIO_PCI_NUM_REGIONS];
+	uint32_t irqs[VFIO_PCI_NUM_IRQS];
+};
+
+struct user_client {
+	char name[64]; /* for messages */
+	char *path;
+	bool share_memory;
+	const struct device_host *host;
+	struct passthrough *function; /* set before the thread begins */
+
+	pthread_rwlock_t lock;
+	struct user_channel *channel; /* NULL before the first */
+	struct user_client_identity identity;
+	uint32_t regions_max; /* that can be mapped at once */
+
+	struct user_memory *mapped; /* offsets are guest-absolute */
+	uint8_t *data;		    /* of one command of the server */
+	atomic_bool bus_master;
+	/* The eventfds of errors and requests, which stay; the caller's. -1: none. */
+	int error_fd, request_fd;
+
+	pthread_t thread;
+	bool thread_started;
+	int wake; /* eventfd: the connection was exchanged, or it is the end */
+	atomic_bool quit;
+};
+
+/*
+ * user_client_connect.c: connect, agree on a version, and learn what the device is. 0 or a
+ * negative errno with a phrase in `error`. The first time it fills c->identity.
+ */
+int user_client_connect(struct user_client *c, char *error, size_t error_size);
+/* With `lock` held for writing: the same, after a server has gone. Waits. */
+int user_client_reconnect(struct user_client *c);
+
+/*
+ * user_client_commands.c: all with `lock` held for reading or writing. 0, -ENOTCONN, or what
+ * the server says.
+ */
+int user_client_read(struct user_client *c, unsigned region, uint64_t offset, void *data,
+		     size_t length);
+int user_client_write(struct user_client *c, unsigned region, uint64_t offset, const void *data,
+		      size_t length);
+int user_client_set_irqs(struct user_client *c, unsigned index, unsigned start, unsigned count,
+			 const int *eventfds);
+int user_client_reset(struct user_client *c);
+int user_client_tell_map(struct user_client *c, const struct user_region *region);
+int user_client_map(struct user_client *c, uint64_t iova, uint64_t absolute, uint64_t length,
+		    bool writable);
+void user_client_unmap(struct user_client *c, uint64_t iova, uint64_t length);
+
+/* What the server may say: ops of the channel, with a client. */
+extern const struct user_channel_ops user_client_channel_ops;
+
+#endif
