@@ -223,7 +223,18 @@ static void per_store_real(const char *name, const void *code)
 
 /* ---- Clocks ---- */
 
-SNIPPET(spin, "0: j 0b");
+/* As often as GR 5 says, so that what never interrupts does not keep us for ever. */
+SNIPPET(spin, "0: brctg 5,0b");
+#define SPINS 100000000
+
+static struct run spin_with(uint64_t mask)
+{
+	struct run r = run_init(PSW_64 | PSW_EXT | mask, spin);
+
+	r.gr[5] = SPINS;
+	run(&r);
+	return r;
+}
 
 static void set_comparator(uint64_t t)
 {
@@ -243,24 +254,20 @@ static void clocks(void)
 	ctl_load(0, (cr0 & ~CR0_CPU_TIMER) | CR0_CLOCK_COMPARATOR);
 	before = tod_clock();
 	set_comparator(before + 1000 * TOD_MICROSECOND);
-	r = run_init(PSW_64 | PSW_EXT, spin);
-	run(&r);
+	r = spin_with(0);
 	check_eq(r.exit == RUN_EXT ? r.code : 0, EXT_CLOCK_COMPARATOR, "the clock comparator interrupts a loop");
 	ok(tod_clock() - before >= 1000 * TOD_MICROSECOND, "not before its time");
 	set_comparator(tod_clock() + 100 * TOD_MICROSECOND);
-	r = run_init(PSW_64 | PSW_EXT | PSW_WAIT, spin);
-	run(&r);
+	r = spin_with(PSW_WAIT);
 	check_eq(r.exit == RUN_EXT ? r.code : 0, EXT_CLOCK_COMPARATOR, "and an enabled wait");
 	/* The condition lasts until the comparator is set anew. */
-	r = run_init(PSW_64 | PSW_EXT, spin);
-	run(&r);
+	r = spin_with(0);
 	check_eq(r.exit == RUN_EXT ? r.code : 0, EXT_CLOCK_COMPARATOR, "and again while it is behind the clock");
 	set_comparator(~0ull);
 
 	ctl_load(0, (cr0 & ~CR0_CLOCK_COMPARATOR) | CR0_CPU_TIMER);
 	set_cpu_timer(500 * TOD_MICROSECOND);
-	r = run_init(PSW_64 | PSW_EXT, spin);
-	run(&r);
+	r = spin_with(0);
 	check_eq(r.exit == RUN_EXT ? r.code : 0, EXT_CPU_TIMER, "the CPU timer interrupts");
 	asm volatile("stpt %0" : "=Q"(timer));
 	ok((int64_t)timer < 0, "and goes on to count below zero");

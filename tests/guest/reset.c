@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * DIAG X'308' subcodes 0 and 1: the resets after which a CPU goes on at the short
- * PSW at absolute 0, with memory as it was; subcode 3, which loads the guest again
- * (QEMU, as `run` starts it, ends instead).
+ * PSW at absolute 0, with memory as it was; subcode 3, which loads the guest again.
  */
 #include "lib/guest.h"
 
