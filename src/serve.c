@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -24,6 +25,10 @@
 
 /* A client answers within this time, and says its first word. */
 #define TIMEOUT_MS 10000
+
+/* For a file that is in use. */
+#define BUSY_MS 3000
+#define BUSY_PAUSE_MS 50
 
 /* --- the socket -------------------------------------------------------------------------- */
 
@@ -117,6 +122,24 @@ static void close_off_calls(const struct device_config *config)
 			 strerror(-rc));
 }
 
+/*
+ * A server that was killed may have left its file in use for a moment: the kernel waits for
+ * the transfers that it had begun.
+ */
+static int create_device(const struct device_config *config, struct pci_function **function,
+			 char *error, size_t error_size)
+{
+	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_MS * 1000000 };
+	int rc = -EBUSY;
+
+	for (unsigned waited = 0; rc == -EBUSY && waited <= BUSY_MS; waited += BUSY_PAUSE_MS) {
+		if (waited)
+			nanosleep(&pause, NULL);
+		rc = device_create(config, config->type->name, function, error, error_size);
+	}
+	return rc;
+}
+
 /* --- clients ----------------------------------------------------------------------------------- */
 
 static int serve_clients(struct user_server *server, int listener, const char *name)
@@ -151,7 +174,7 @@ int serve_device(const struct device_config *config, const char *socket_path, ch
 		return listener;
 	}
 	close_off_files(config);
-	rc = device_create(config, name, &function, reason, sizeof(reason));
+	rc = create_device(config, &function, reason, sizeof(reason));
 	if (rc) {
 		snprintf(error, error_size, "%s", reason);
 		goto close_listener;

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Disks that a process of their own serves, by vfio-user, to a guest with Debian's nvme driver."""
+
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from conftest import BOOT_LIMIT, finish
+from disklayout import after_writers
+from zvlib import run
+
+MIB = 1 << 20
+
+
+class Server:
+    """`zvisor device`, which is listening when this has been made."""
+
+    def __init__(self, device, socket):
+        self.socket = socket
+        self.lines = []
+        self.changed = threading.Condition()
+        self.process = subprocess.Popen([run.zvisor_program(), "device", f"{device},socket={socket}"],
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+        self.wait_for("waiting for a client")
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.changed:
+                self.lines.append(line)
+                self.changed.notify_all()
+        with self.changed:
+            self.lines.append("(end)")
+            self.changed.notify_all()
+
+    def wait_for(self, text, limit=60):
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: any(text in line or line == "(end)" for line in self.lines), limit), self.lines
+            assert any(text in line for line in self.lines), self.lines
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.thread.join()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve("nvme,file=...", name) starts a server; again with the same name: after it was killed."""
+    servers = []
+
+    def start(device, name):
+        # A socket's name has to be short.
+        server = Server(device, os.path.join(tmp_path, name))
+        servers.append(server)
+        return server
+    yield start
+    for server in servers:
+        if server.process.returncode is None:
+            server.kill()
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def test_served_disks_hold_what_the_guest_wrote(boot, make_disk, disktool, serve):
+    """One server maps the guest's memory, the other has to ask for it."""
+    disks = {"mapped": make_disk("mapped", 32 * MIB), "asked": make_disk("asked", 16 * MIB)}
+    before = {name: content(path) for name, path in disks.items()}
+    servers = {name: serve(f"nvme,file={path},serial={name}", name) for name, path in disks.items()}
+    machine = boot(
+        """
+        modprobe nvme || exit 1
+        mapped=$(disk mapped) && asked=$(disk asked) || exit 1
+        disktool writers $mapped 8 50 & first=$!
+        disktool writers $asked 4 20 & second=$!
+        wait $first && wait $second
+        """,
+        files=disktool, cpus=2,
+        devices=[f"vfio-user,socket={servers['mapped'].socket}",
+                 f"vfio-user,socket={servers['asked'].socket},share-memory=off"])
+    finish(machine, 600)
+    for name, writers, rounds in (("mapped", 8, 50), ("asked", 4, 20)):
+        assert content(disks[name]) == after_writers(before[name], writers, rounds), f"disk {name} differs"
+    for server in servers.values():
+        server.wait_for("the client is gone: the other side has closed the connection")
+
+
+SCRIPT = """
+modprobe nvme || exit 1
+served=$(disk served) && own=$(disk own) || exit 1
+writers() {
+	while [ ! -e /tmp/stop ]; do
+		disktool writers $1 $2 50 >/tmp/writers || { say "writers failed"; return 1; }
+	done
+}
+recovered=0
+while sleep 0.1; do
+	count=$(dmesg | grep -c "The device is ready to resume operations")
+	[ $count = $recovered ] || say "recovered $count"
+	recovered=$count
+done &
+writers $served 8 & first=$!
+writers $own 4 & second=$!
+sleep 1
+say writing
+read line
+touch /tmp/stop
+wait $first && wait $second || exit 1
+"""
+
+
+def test_a_server_that_was_killed_comes_back_and_the_guest_goes_on(boot, make_disk, disktool, serve):
+    """In the midst of writing, twice; both disks hold what was written."""
+    disks = {"served": make_disk("served", 32 * MIB), "own": make_disk("own", 16 * MIB)}
+    before = {name: content(path) for name, path in disks.items()}
+    device = f"nvme,file={disks['served']},serial=served"
+    server = serve(device, "served")
+    machine = boot(SCRIPT, files=disktool, cpus=2,
+                   devices=[f"vfio-user,socket={server.socket}", f"nvme,file={disks['own']},serial=own"])
+    machine.expect("^zvisor-guest: writing$", BOOT_LIMIT)
+    for number in (1, 2):
+        server.kill()
+        server = serve(device, "served")
+        machine.expect(f"^zvisor-guest: recovered {number}$", 120)
+    machine.send("\n")
+    finish(machine, 300)
+    assert "writers failed" not in machine.console
+    assert "Automatic recovery failed" not in machine.console
+    for name, writers in (("served", 8), ("own", 4)):
+        assert content(disks[name]) == after_writers(before[name], writers, 50), f"disk {name} differs"
