@@ -142,7 +142,7 @@ class Host:
 
 
 class X86(Host):
-    """q35 with an IOMMU that remaps interrupts, and an NVMe controller."""
+    """q35 with an IOMMU that remaps interrupts, an NVMe controller, and at 0000:00:05.0 an entropy source."""
 
     PROGRAM = "qemu-system-x86_64"
 
@@ -154,7 +154,10 @@ class X86(Host):
                    "-smp", str(self.cpus), "-m", self.memory, "-nodefaults", "-display", "none", "-no-reboot",
                    "-serial", "stdio", "-device", "intel-iommu,intremap=on",
                    "-kernel", self.guest.kernel, "-initrd", initrd_path,
-                   "-append", ("console=ttyS0 intel_iommu=on quiet panic=-1 mitigations=off " + append).strip()]
+                   "-device", "virtio-rng-pci,addr=5.0,iommu_platform=on,disable-legacy=on",
+                   # The kernel's check of its timer fails on a machine that is busy.
+                   "-append", ("console=ttyS0 intel_iommu=on no_timer_check quiet panic=-1 mitigations=off "
+                               + append).strip()]
         if disk:
             command += ["-drive", f"file={disk},if=none,id=disk,format=raw",
                         "-device", "nvme,drive=disk,serial=zvisor-host,addr=4.0"]
