@@ -95,6 +95,7 @@ uint32_t passthrough_config_read(void *device, unsigned offset, unsigned size, u
 	uint8_t bytes[4] = { 0 };
 	unsigned kept = 0;
 
+	size = MIN(size, sizeof(bytes));
 	for (unsigned i = 0; i < size; i++)
 		kept += p->kept[offset + i];
 	if (kept == size)
