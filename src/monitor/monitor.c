@@ -24,6 +24,9 @@
 /* Milliseconds that clients have, when the machine has ended, to read the rest. */
 #define GOODBYE_LIMIT 500
 
+/* Milliseconds until who calls is tried again, when there is no descriptor for it. */
+#define DEAF_INTERVAL 100
+
 #define INPUT_SIZE 4096
 
 struct client {
@@ -52,6 +55,8 @@ struct monitor {
 
 	/* Guards what other threads tell clients. */
 	pthread_mutex_t lock;
+	/* Who calls cannot be taken now, for want of descriptors; the thread alone knows. */
+	bool deaf;
 	struct client *clients[MONITOR_CLIENTS_MAX]; /* the thread alone changes these */
 	bool quit;
 };
@@ -238,6 +243,8 @@ static void accept_client(struct monitor *monitor)
 	struct client *client;
 	int place;
 
+	monitor->deaf = fd < 0 &&
+			(errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
 	if (fd < 0)
 		return;
 	place = find_place(monitor);
@@ -314,11 +321,13 @@ static bool wait_for_something(struct monitor *monitor)
 		fds[2 + i].fd = client->fd;
 		fds[2 + i].events = wanted_events(client);
 	}
-	if (poll(fds, ARRAY_SIZE(fds), busy ? 0 : -1) < 0)
+	if (monitor->deaf)
+		fds[0].fd = -1;
+	if (poll(fds, ARRAY_SIZE(fds), busy ? 0 : monitor->deaf ? DEAF_INTERVAL : -1) < 0)
 		return false;
 	if (fds[1].revents && read(monitor->wake, &count, sizeof(count)) < 0)
 		return false;
-	return fds[0].revents;
+	return fds[0].revents || monitor->deaf;
 }
 
 static bool shall_quit(struct monitor *monitor)

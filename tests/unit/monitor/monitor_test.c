@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,7 +12,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -55,6 +58,20 @@ static int tear_down(void **state)
 	rc = rmdir(fixture->folder);
 	free(fixture);
 	return rc;
+}
+
+/* What the monitor calls: as if there were no descriptors, when a test says so. */
+static atomic_bool out_of_descriptors;
+static atomic_uint refusals;
+
+int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	if (out_of_descriptors) {
+		refusals++;
+		errno = EMFILE;
+		return -1;
+	}
+	return (int)syscall(SYS_accept4, fd, address, length, flags);
 }
 
 static int call(struct fixture *fixture)
@@ -303,19 +320,57 @@ static void a_socket_that_somebody_replaced_is_left_alone(void **state)
 	assert_int_equal(unlink(fixture->path), 0);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void without_descriptors_a_client_waits_and_the_monitor_does_not_spin(void **state)
+{
+	struct fixture *fixture = *state;
+	uint64_t begun = now_ms();
+	char line[1024];
+	int fd;
+
+	refusals = 0;
+	out_of_descriptors = true;
+	fd = call(fixture);
+	while (refusals < 3)
+		usleep(1000);
+	/* The first at once, each other one a while after the one before. */
+	assert_in_range((refusals - 1) * 50, 0, now_ms() - begun);
+	out_of_descriptors = false;
+	assert_true(hear(fd, line, sizeof(line)));
+	assert_non_null(strstr(line, "QMP"));
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(commands_of_one_piece_are_answered_in_order, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(who_has_said_all_still_gets_the_answers, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(events_reach_all_who_have_negotiated, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(who_does_not_read_is_not_listened_to, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(who_lets_events_pile_up_is_cut_off, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(commands_of_one_piece_are_answered_in_order, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(who_has_said_all_still_gets_the_answers, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(events_reach_all_who_have_negotiated, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(who_does_not_read_is_not_listened_to, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(who_lets_events_pile_up_is_cut_off, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(clients_that_vanish_make_room, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(of_too_many_the_last_is_closed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_last_words_arrive, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_path_in_use_is_refused_and_a_stale_one_replaced, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_socket_that_somebody_replaced_is_left_alone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_path_in_use_is_refused_and_a_stale_one_replaced,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_socket_that_somebody_replaced_is_left_alone,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			without_descriptors_a_client_waits_and_the_monitor_does_not_spin, set_up,
+			tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
