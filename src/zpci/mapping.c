@@ -22,9 +22,9 @@
  * answer is to unmap what it had kept for later).
  *
  * Nobody tells us of what such a function stores in memory, and CPUs keep what they know of
- * memory, decoded code for one. So a range counts as written when it is mapped: what is
- * known of it from before is forgotten, and nobody who has given a page to a device looks at
- * it before the device is done.
+ * memory, decoded code for one. So a range counts as written when a program has it mapped:
+ * what is known of it from before is forgotten, and nobody who has given a page to a device
+ * looks at it before the device is done.
  *
  * All of it happens with the function's `control` lock held.
  */
@@ -73,13 +73,9 @@ static int map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, 
 	struct zpci_function *f = opaque;
 	const struct zpci_mapping_ops *ops = f->config.mapping;
 	bool whole = f->mapping->whole && ops->map_whole;
-	int rc;
 
-	rc = (whole ? ops->map_whole : ops->map)(f->config.mapping_opaque, iova, absolute, length,
-						 writable);
-	if (!rc && writable && f->zpci->memory.written)
-		f->zpci->memory.written(f->zpci->memory.opaque, absolute, length);
-	return rc;
+	return (whole ? ops->map_whole : ops->map)(f->config.mapping_opaque, iova, absolute, length,
+						   writable);
 }
 
 static void unmap(void *opaque, uint64_t iova, uint64_t length)
@@ -152,7 +148,11 @@ static int apply(struct zpci_function *f, const struct ioat_run *run)
 		if (rc)
 			return rc;
 	}
-	return dma_mapping_make(made, run->first, last, run->absolute, run->writable);
+	rc = dma_mapping_make(made, run->first, last, run->absolute, run->writable);
+	/* Also of what was mapped already: the program may have let go of it, and taken it again. */
+	if (!rc && run->writable && f->zpci->memory.written)
+		f->zpci->memory.written(f->zpci->memory.opaque, run->absolute, last - run->first + 1);
+	return rc;
 }
 
 /* Take the first piece off a run; false: that was all of it. */

@@ -17,6 +17,7 @@ struct host {
 	uint64_t base;               /* address of the first page */
 	uint64_t pages[HOST_PAGES];  /* with READ_ONLY */
 	unsigned maps, unmaps, mapped, mapped_max;
+	unsigned longest, wholes; /* pages of a call; calls for what is a whole */
 	bool open;
 };
 
@@ -28,6 +29,7 @@ static int host_map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t len
 	if (h->mapped_max && h->mapped + length / 4096 > h->mapped_max)
 		return -ENOSPC;
 	h->maps++;
+	h->longest = MAX(h->longest, (unsigned)(length / 4096));
 	for (; length; length -= 4096, iova += 4096, absolute += 4096) {
 		uint64_t page = (iova - h->base) / 4096;
 
@@ -37,6 +39,13 @@ static int host_map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t len
 		h->mapped++;
 	}
 	return 0;
+}
+
+static int host_map_whole(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length,
+			  bool writable)
+{
+	((struct host *)opaque)->wholes++;
+	return host_map(opaque, iova, absolute, length, writable);
 }
 
 static void host_unmap(void *opaque, uint64_t iova, uint64_t length)
@@ -212,6 +221,7 @@ static const struct zpci_mapping_ops function_ops = {
 	.map = host_map,
 	.unmap = host_unmap,
 	.gate = host_gate,
+	.map_whole = host_map_whole,
 };
 
 static int mapped_setup(void **state)
@@ -474,11 +484,48 @@ static void direct_mapping_is_all_of_memory_in_one(void **state)
 	guest_mpcifc(g, 4);
 	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.maps, 1);
+	assert_int_equal(host.wholes, 1);
 	assert_int_equal(host.mapped, GUEST_MEMORY / 4096);
 	assert_int_equal(host.pages[77], 77 * 4096);
 	guest_rpcit(g, SDMA, 4 * GIB);
 	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.maps, 1);
+}
+
+/* A host that needs a call a page is not asked for everything at once. */
+static void long_runs_are_mapped_in_pieces_and_attempts(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 16; i++)
+		put_segment(g, i, OTHER_PAGES_AT + i % 4 * 2048);
+	for (unsigned i = 0; i < GUEST_MEMORY / 4096; i++)
+		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), i ? at(i) : 0x400);
+	assert_true(refresh_until_done(g, SDMA, HOST_PAGES * 4096ull) > 1);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.mapped, HOST_PAGES - 4);
+	assert_true(host.longest <= 256);
+	assert_int_equal(host.wholes, 0);
+}
+
+/* CPUs keep what they know of memory, and nobody else tells them what the device stores. */
+static void what_a_device_may_store_into_counts_as_written(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA, 0x10000, true);
+	g->written_calls = 0;
+	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(g->written_calls, 1);
+	assert_int_equal(g->written_first, 0x10000);
+	assert_int_equal(g->written_length, 0x1000);
+	/* Also when it was mapped already; not what the device cannot store into. */
+	guest_map(g, SDMA + 0x1000, 0x20000, false);
+	guest_rpcit(g, SDMA, 0x2000);
+	assert_int_equal(g->written_calls, 2);
+	assert_int_equal(g->written_first, 0x10000);
 }
 
 static void disabled_function_has_nothing_mapped(void **state)
@@ -526,6 +573,8 @@ int main(void)
 		TEST(malformed_table_is_an_error_and_keeps_dma_back),
 		TEST(pages_outside_memory_are_not_mapped),
 		TEST(direct_mapping_is_all_of_memory_in_one),
+		TEST(long_runs_are_mapped_in_pieces_and_attempts),
+		TEST(what_a_device_may_store_into_counts_as_written),
 		TEST(disabled_function_has_nothing_mapped),
 		TEST(storage_key_cannot_be_had_from_a_host),
 	};
