@@ -91,7 +91,8 @@ static void source_serve(struct irq_source *source)
 	source_leave(source);
 }
 
-static void serve_events(const struct epoll_event *events, unsigned int count)
+void irq_sources_serve(struct irq_sources *set, const struct epoll_event *events,
+		       unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++)
 		if (events[i].data.ptr)
@@ -114,15 +115,14 @@ static void tell_thread(struct irq_sources *set)
 		return;
 }
 
-void irq_sources_serve(struct irq_sources *set, const struct epoll_event *events,
-		       unsigned int count)
+void irq_sources_serve_rest(struct irq_sources *set)
 {
-	struct epoll_event more[EVENTS_AT_ONCE];
+	struct epoll_event events[EVENTS_AT_ONCE];
 
-	serve_events(events, count);
 	for (unsigned int round = 0; round < CPU_ROUNDS; round++) {
-		count = look(set->idle_epoll, more, 0);
-		serve_events(more, count);
+		unsigned int count = look(set->idle_epoll, events, 0);
+
+		irq_sources_serve(set, events, count);
 		if (count < EVENTS_AT_ONCE)
 			return;
 	}
@@ -141,13 +141,13 @@ static void *set_thread(void *opaque)
 		unsigned int count = look(set->own_epoll, events, -1);
 		uint64_t told;
 
-		serve_events(events, count);
+		irq_sources_serve(set, events, count);
 		for (unsigned int i = 0; i < count; i++) {
 			if (events[i].data.ptr)
 				continue;
 			if (read(set->tell, &told, sizeof(told)) < 0)
 				continue;
-			irq_sources_serve(set, NULL, 0);
+			irq_sources_serve_rest(set);
 		}
 	}
 	return NULL;

@@ -18,7 +18,7 @@
  * EPOLLEXCLUSIVE: the kernel tells the instances in the order in which the eventfd was put
  * into them, until one has a thread waiting. That the CPUs' comes first is only a matter of
  * speed. What must hold is that a thread that the kernel has told looks: so a CPU that
- * stops waiting, for whatever reason, calls irq_sources_serve() before it does anything else.
+ * stops waiting, for whatever reason, serves what has come before it does anything else.
  * EPOLLET: without it, each event would be passed on from the thread that took it
  * to the next one, to see whether something is left.
  *
@@ -59,8 +59,10 @@ void irq_source_remove(struct irq_source *source);
 bool irq_sources_any(const struct irq_sources *sources);
 /* The epoll instance that they wait for. */
 int irq_sources_idle_fd(const struct irq_sources *sources);
-/* They got these events from it (or none); what else has come is looked for, too. */
+/* They got these events from it. */
 void irq_sources_serve(struct irq_sources *sources, const struct epoll_event *events,
 		       unsigned int count);
+/* Their wait ended for another reason, or there was no room for more: look what has come. */
+void irq_sources_serve_rest(struct irq_sources *sources);
 
 #endif

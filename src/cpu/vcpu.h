@@ -129,12 +129,10 @@ struct cpu_idle_ops {
 	int epoll;
 	/* Is it worth while? Asked whenever a vCPU falls asleep; shall cost a load or two. */
 	bool (*wanted)(void *opaque);
-	/*
-	 * A vCPU does not wait any more, and has got these events or none. The same moment may
-	 * have brought more, which is to be looked for. Making interruptions pending is
-	 * all that this should do.
-	 */
+	/* A vCPU has got these events. Making interruptions pending is all to be done now. */
 	void (*serve)(void *opaque, const struct epoll_event *events, unsigned int count);
+	/* It waits no more for another reason, or had no room for more: have others come, too? */
+	void (*serve_rest)(void *opaque);
 };
 
 /* Why vcpu_run() returned. */

@@ -733,6 +733,7 @@ static int create_parts(struct machine *machine)
 		.epoll = irq_sources_idle_fd(machine->irq_sources),
 		.wanted = machine_irq_sources_wanted,
 		.serve = machine_irq_sources_serve,
+		.serve_rest = machine_irq_sources_serve_rest,
 	};
 	rc = take_signals(machine);
 	if (rc)

@@ -49,6 +49,11 @@ void machine_irq_sources_serve(void *opaque, const struct epoll_event *events, u
 	irq_sources_serve(((struct machine *)opaque)->irq_sources, events, count);
 }
 
+void machine_irq_sources_serve_rest(void *opaque)
+{
+	irq_sources_serve_rest(((struct machine *)opaque)->irq_sources);
+}
+
 void machine_on_vcpu_state_changed(void *opaque, struct vcpu *vcpu)
 {
 	struct machine *machine = opaque;

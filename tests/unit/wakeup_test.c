@@ -114,6 +114,11 @@ static void idle_serve(void *opaque, const struct epoll_event *events, unsigned 
 	irq_sources_serve(((struct fixture *)opaque)->sources, events, count);
 }
 
+static void idle_serve_rest(void *opaque)
+{
+	irq_sources_serve_rest(((struct fixture *)opaque)->sources);
+}
+
 static void make_floating(void *opaque)
 {
 	struct fixture *f = opaque;
@@ -198,6 +203,7 @@ static struct fixture *create_with_source(void)
 		.epoll = irq_sources_idle_fd(f->sources),
 		.wanted = idle_wanted,
 		.serve = idle_serve,
+		.serve_rest = idle_serve_rest,
 	};
 	f->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_true(f->event >= 0);

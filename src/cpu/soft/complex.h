@@ -211,8 +211,8 @@ void clock_exit_thread(struct vcpu *);
 /* idle.c */
 int idle_init(struct cpu_complex *);
 void idle_init_thread(struct vcpu *);
-/* Out of guest code, until there is attention to pay. */
-void idle_sleep(struct vcpu *);
+/* Out of guest code, until there is attention to pay. Was it the time of a clock event? */
+bool idle_sleep(struct vcpu *);
 /* Another thread: wake it up if it sleeps. */
 void idle_wake(struct vcpu *);
 

@@ -94,23 +94,30 @@ static bool sleep_polling(struct vcpu *c, int64_t ns)
 	pthread_mutex_unlock(&c->lock);
 
 	atomic_store(&c->serving, true);
-	idle->serve(x->config.opaque, events, count > 0 ? (unsigned int)count : 0);
+	if (count > 0)
+		idle->serve(x->config.opaque, events, (unsigned int)count);
+	if (count <= 0 || count == EVENTS_AT_ONCE)
+		idle->serve_rest(x->config.opaque);
 	atomic_store(&c->serving, false);
 	pthread_mutex_lock(&c->lock);
 	return count == 0;
 }
 
-void idle_sleep(struct vcpu *c)
+bool idle_sleep(struct vcpu *c)
 {
+	bool over = false;
+
 	pthread_mutex_lock(&c->lock);
 	while (atomic_load(&c->limit)) {
 		bool clocks = (c->s.psw_mask & PSW_EXT) && !c->complex->config.deterministic;
 		int64_t ns = clocks ? clock_next_event(c) : -1;
 
-		if (ns == 0 || (shall_poll(c) ? sleep_polling(c, ns) : sleep_alone(c, ns)))
+		over = ns == 0 || (shall_poll(c) ? sleep_polling(c, ns) : sleep_alone(c, ns));
+		if (over)
 			attention_set(c);
 	}
 	pthread_mutex_unlock(&c->lock);
+	return over;
 }
 
 void idle_wake(struct vcpu *c)

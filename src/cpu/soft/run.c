@@ -432,6 +432,7 @@ bool vcpu_problem_state(struct vcpu *c)
 static void idle(struct vcpu *c)
 {
 	struct cpu_complex *x = c->complex;
+	bool over;
 
 	if (x->config.deterministic && (c->s.psw_mask & PSW_EXT)) {
 		uint64_t next = clock_next_event_count(c);
@@ -445,10 +446,12 @@ static void idle(struct vcpu *c)
 	}
 	guest_leave(c);
 	atomic_store(&c->waiting, true);
-	idle_sleep(c);
+	over = idle_sleep(c);
 	atomic_store(&c->waiting, false);
 	guest_enter(c);
-	clock_update_pending(c, NULL);
+	/* Otherwise the host timer says so when a clock event comes; to look at it takes time. */
+	if (over || !c->has_timer)
+		clock_update_pending(c, NULL);
 }
 
 static void early_specification(struct vcpu *c)
