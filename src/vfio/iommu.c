@@ -15,8 +15,8 @@
 #define ENOUGH (16 * GIB)
 
 /* The largest part of any range that lies in [low, high]. */
-static bool largest(const struct iova_range *ranges, unsigned count, uint64_t low,
-		    uint64_t high, uint64_t *first, uint64_t *last)
+static bool largest(const struct iova_range *ranges, unsigned count, uint64_t low, uint64_t high,
+		    uint64_t *first, uint64_t *last)
 {
 	bool found = false;
 
@@ -24,7 +24,8 @@ static bool largest(const struct iova_range *ranges, unsigned count, uint64_t lo
 		uint64_t from = MAX(ranges[i].first, low), to = MIN(ranges[i].last, high);
 
 		/* Whole pages. */
-		from = from > UINT64_MAX - PAGE_SIZE ? UINT64_MAX : (from + PAGE_SIZE - 1) & PAGE_MASK;
+		from = from > UINT64_MAX - PAGE_SIZE ? UINT64_MAX :
+						       (from + PAGE_SIZE - 1) & PAGE_MASK;
 		if (to != UINT64_MAX)
 			to = ((to + 1) & PAGE_MASK) - 1;
 		if (to < from || to == UINT64_MAX || (found && to - from <= *last - *first))
@@ -39,7 +40,8 @@ static bool largest(const struct iova_range *ranges, unsigned count, uint64_t lo
 bool vfio_choose_range(const struct iova_range *ranges, unsigned count, uint64_t *first,
 		       uint64_t *last)
 {
-	if (largest(ranges, count, USUAL_FIRST, USUAL_LAST, first, last) && *last - *first >= ENOUGH - 1)
+	if (largest(ranges, count, USUAL_FIRST, USUAL_LAST, first, last) &&
+	    *last - *first >= ENOUGH - 1)
 		return true;
 	return largest(ranges, count, 0, USUAL_LAST, first, last);
 }

@@ -32,7 +32,7 @@ struct vfio_iommu {
 	struct iova_range ranges[VFIO_IOVA_RANGES_MAX];
 	unsigned range_count;
 	uint32_t mappings_max; /* pages */
-	bool pins_memory;      /* all of it, all the time */
+	bool pins_memory; /* all of it, all the time */
 };
 
 /* As struct zpci_mapping_ops has them; one at a time. */

@@ -28,7 +28,7 @@
 struct iommufd {
 	struct vfio_iommu iommu;
 	int fd;
-	uint32_t all;  /* the IOAS that has all of memory */
+	uint32_t all; /* the IOAS that has all of memory */
 	uint32_t ours; /* the function's */
 	uint64_t pages; /* mapped */
 };
@@ -52,8 +52,7 @@ static void unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
 		i->pages -= MIN(i->pages, request.length / PAGE_SIZE);
 }
 
-static int copy(struct iommufd *i, uint64_t iova, uint64_t absolute, uint64_t length,
-		bool writable)
+static int copy(struct iommufd *i, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
 {
 	struct iommufd_ioas_copy request = {
 		.size = sizeof(request),

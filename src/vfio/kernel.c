@@ -21,7 +21,8 @@ static bool parse_address(const char *text, char *address, size_t size)
 
 	if (!isxdigit((unsigned char)*text))
 		return false;
-	if (sscanf(text, "%x:%x:%x.%x%n", &domain, &bus, &slot, &function, &end) != 4 || text[end]) {
+	if (sscanf(text, "%x:%x:%x.%x%n", &domain, &bus, &slot, &function, &end) != 4 ||
+	    text[end]) {
 		domain = 0;
 		if (sscanf(text, "%x:%x.%x%n", &bus, &slot, &function, &end) != 3 || text[end])
 			return false;

@@ -30,8 +30,8 @@
 /* --- capabilities of an answer ---------------------------------------------------------- */
 
 /* Copy a capability, as far as both have it. False: there is none. */
-static bool find_capability(const uint8_t *info, uint32_t first, uint16_t id, void *to,
-			    size_t size, uint32_t *place)
+static bool find_capability(const uint8_t *info, uint32_t first, uint16_t id, void *to, size_t size,
+			    uint32_t *place)
 {
 	struct vfio_info_cap_header header;
 	uint32_t at = first;
@@ -159,8 +159,8 @@ static int set_irqs(void *backend, unsigned index, unsigned start, unsigned coun
 		    const int *eventfds)
 {
 	struct kernel_device *d = backend;
-	_Alignas(8) uint8_t request[sizeof(struct vfio_irq_set) +
-				    PCI_MSIX_VECTORS_MAX * sizeof(int32_t)];
+	_Alignas(8) uint8_t
+		request[sizeof(struct vfio_irq_set) + PCI_MSIX_VECTORS_MAX * sizeof(int32_t)];
 	struct vfio_irq_set *set = (struct vfio_irq_set *)request;
 	uint32_t what = count ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE;
 	int rc;
@@ -281,7 +281,8 @@ static void describe_zpci(const uint8_t *info, uint32_t first, struct device_mad
 	struct vfio_device_info_cap_zpci_pfip pfip;
 	uint32_t at;
 
-	if (find_capability(info, first, VFIO_DEVICE_INFO_CAP_ZPCI_BASE, &base, sizeof(base), &at)) {
+	if (find_capability(info, first, VFIO_DEVICE_INFO_CAP_ZPCI_BASE, &base, sizeof(base),
+			    &at)) {
 		made->sdma = base.start_dma;
 		made->edma = base.end_dma;
 		made->pchid = base.pchid;
@@ -299,7 +300,8 @@ static void describe_zpci(const uint8_t *info, uint32_t first, struct device_mad
 		made->has_util_string = take_bytes(info, at + sizeof(util), util.size,
 						   made->util_string, sizeof(made->util_string));
 	if (find_capability(info, first, VFIO_DEVICE_INFO_CAP_ZPCI_PFIP, &pfip, sizeof(pfip), &at))
-		(void)take_bytes(info, at + sizeof(pfip), pfip.size, made->pfip, sizeof(made->pfip));
+		(void)take_bytes(info, at + sizeof(pfip), pfip.size, made->pfip,
+				 sizeof(made->pfip));
 }
 
 /* Addresses that host's IOMMU and machine both have. */
@@ -321,7 +323,8 @@ static int describe_dma(struct kernel_device *d, struct device_made *made, char 
 			ranges[count++] = range;
 	}
 	if (!vfio_choose_range(ranges, count, &made->sdma, &made->edma)) {
-		snprintf(error, error_size, "the host's IOMMU has no DMA addresses that a guest can use");
+		snprintf(error, error_size,
+			 "the host's IOMMU has no DMA addresses that a guest can use");
 		return -EINVAL;
 	}
 	made->no_direct_mapping = made->edma - made->sdma < iommu->memory_size - 1;

@@ -27,9 +27,8 @@
 #include "vfio/kernel_internal.h"
 #include "vfio/uapi.h"
 
-__attribute__((format(printf, 4, 5))) static int complain(int code, char *error,
-							  size_t error_size, const char *format,
-							  ...)
+__attribute__((format(printf, 4, 5))) static int complain(int code, char *error, size_t error_size,
+							  const char *format, ...)
 {
 	va_list args;
 
@@ -76,11 +75,12 @@ static int check_driver(const struct kernel_device *d, char *error, size_t error
 	if (*driver)
 		snprintf(unbind, sizeof(unbind),
 			 "echo %s > /sys/bus/pci/devices/%s/driver/unbind; ", name, name);
-	return complain(-EINVAL, error, error_size,
-			"it is bound to %s instead of vfio-pci; bind it, as root: modprobe vfio-pci; "
-			"echo vfio-pci > /sys/bus/pci/devices/%s/driver_override; %s"
-			"echo %s > /sys/bus/pci/drivers_probe",
-			*driver ? driver : "no driver", name, unbind, name);
+	return complain(
+		-EINVAL, error, error_size,
+		"it is bound to %s instead of vfio-pci; bind it, as root: modprobe vfio-pci; "
+		"echo vfio-pci > /sys/bus/pci/devices/%s/driver_override; %s"
+		"echo %s > /sys/bus/pci/drivers_probe",
+		*driver ? driver : "no driver", name, unbind, name);
 }
 
 /* Those of its group that belong to other drivers, so that the group cannot be used. */
@@ -111,10 +111,11 @@ static void list_others(const struct kernel_device *d, const char *group, char *
 
 static int not_viable(const char *group, const char *others, char *error, size_t error_size)
 {
-	return complain(-EBUSY, error, error_size,
-			"the devices of IOMMU group %s can only be passed through together, and "
-			"drivers of the host still have %s: bind these to vfio-pci, too, or unbind them",
-			group, *others ? others : "some of them");
+	return complain(
+		-EBUSY, error, error_size,
+		"the devices of IOMMU group %s can only be passed through together, and "
+		"drivers of the host still have %s: bind these to vfio-pci, too, or unbind them",
+		group, *others ? others : "some of them");
 }
 
 /* --- the limit of locked memory ------------------------------------------------------------ */
@@ -163,13 +164,16 @@ static int cannot_open(const char *path, int code, char *error, size_t error_siz
 				(unsigned)getuid(), path);
 	case -EBUSY:
 		return complain(code, error, error_size,
-				"it is in use by another program (fuser -v %s says by which)", path);
+				"it is in use by another program (fuser -v %s says by which)",
+				path);
 	case -ENOENT:
 	case -ENODEV:
 	case -ENXIO:
-		return complain(code, error, error_size,
-				"there is no %s: as root, modprobe vfio-pci, and see that the kernel "
-				"has VFIO", path);
+		return complain(
+			code, error, error_size,
+			"there is no %s: as root, modprobe vfio-pci, and see that the kernel "
+			"has VFIO",
+			path);
 	default:
 		return complain(code, error, error_size, "%s cannot be opened: %s", path,
 				strerror(-code));
@@ -189,8 +193,8 @@ static int check_group(const struct kernel_device *d, const char *group, char *e
 	char others[512];
 
 	if (ioctl(d->group, VFIO_GROUP_GET_STATUS, &status))
-		return complain(-errno, error, error_size, "the kernel says nothing of its group: %s",
-				strerror(errno));
+		return complain(-errno, error, error_size,
+				"the kernel says nothing of its group: %s", strerror(errno));
 	if (status.flags & VFIO_GROUP_FLAGS_VIABLE)
 		return 0;
 	list_others(d, group, others, sizeof(others));
@@ -219,16 +223,18 @@ static int open_type1(struct kernel_device *d, const char *group, uint8_t *memor
 		return rc;
 	if (ioctl(d->group, VFIO_GROUP_SET_CONTAINER, &d->container) ||
 	    ioctl(d->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
-		return complain(-errno, error, error_size, "its group %s gets no IOMMU mappings: %s%s",
-				group, strerror(errno),
-				errno == EPERM ? " (a host that cannot isolate its interrupts wants "
-						 "vfio_iommu_type1.allow_unsafe_interrupts=1)" : "");
+		return complain(-errno, error, error_size,
+				"its group %s gets no IOMMU mappings: %s%s", group, strerror(errno),
+				errno == EPERM ?
+					" (a host that cannot isolate its interrupts wants "
+					"vfio_iommu_type1.allow_unsafe_interrupts=1)" :
+					"");
 	d->fd = ioctl(d->group, VFIO_GROUP_GET_DEVICE_FD, d->name);
 	if (d->fd < 0)
 		return errno == EBUSY ?
 			       cannot_open(path, -EBUSY, error, error_size) :
-			       complain(-errno, error, error_size, "the kernel does not hand it over: %s",
-					strerror(errno));
+			       complain(-errno, error, error_size,
+					"the kernel does not hand it over: %s", strerror(errno));
 	fcntl(d->fd, F_SETFD, FD_CLOEXEC);
 	return vfio_type1_create(d->container, memory, memory_size, &d->iommu, error, error_size);
 }
@@ -295,9 +301,10 @@ int kernel_open(struct kernel_device *d, enum kernel_iommufd iommufd, uint8_t *m
 	if (rc)
 		return rc;
 	if (!link_name(d->sysfs, "iommu_group", group, sizeof(group)))
-		return complain(-ENODEV, error, error_size,
-				"the host has no IOMMU for it: switch it on in the firmware (VT-d, "
-				"AMD-Vi), and boot the host's kernel with intel_iommu=on on Intel's");
+		return complain(
+			-ENODEV, error, error_size,
+			"the host has no IOMMU for it: switch it on in the firmware (VT-d, "
+			"AMD-Vi), and boot the host's kernel with intel_iommu=on on Intel's");
 	rc = check_limit(memory_size, error, error_size);
 	if (rc)
 		return rc;

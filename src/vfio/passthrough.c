@@ -156,8 +156,7 @@ static int map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, 
 	return p->ops->map(p->backend, iova, absolute, length, writable);
 }
 
-static int map_whole(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length,
-		     bool writable)
+static int map_whole(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
 {
 	struct passthrough *p = opaque;
 

@@ -82,8 +82,7 @@ struct passthrough_backend_ops {
 	 * As struct zpci_mapping_ops has them: guest-absolute addresses. map NULL: the
 	 * device's DMA needs nothing to be mapped; map_whole NULL: it is like map.
 	 */
-	int (*map)(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
-		   bool writable);
+	int (*map)(void *backend, uint64_t iova, uint64_t absolute, uint64_t length, bool writable);
 	int (*map_whole)(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
 			 bool writable);
 	void (*unmap)(void *backend, uint64_t iova, uint64_t length);

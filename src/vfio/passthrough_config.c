@@ -367,7 +367,8 @@ static void describe_extended(struct passthrough *p, struct layout *l)
 		if (shown || at == CLASSIC_SIZE) {
 			store_le32(config + at, shown ? header & 0xfffff : 0);
 			if (at != CLASSIC_SIZE)
-				store_le32(config + last, (load_le32(config + last) & 0xfffff) | at << 20);
+				store_le32(config + last,
+					   (load_le32(config + last) & 0xfffff) | at << 20);
 			last = at;
 		} else {
 			hide(p, l, at, 4);
@@ -383,7 +384,10 @@ static void describe_header(struct passthrough *p, uint8_t *config)
 	static const struct {
 		unsigned offset, length;
 	} forwarded[] = {
-		{ PCI_STATUS + 1, 1 }, { CACHE_LINE_SIZE, 2 }, { CARDBUS_CIS, 4 }, { MIN_GRANT, 2 },
+		{ PCI_STATUS + 1, 1 },
+		{ CACHE_LINE_SIZE, 2 },
+		{ CARDBUS_CIS, 4 },
+		{ MIN_GRANT, 2 },
 	};
 
 	memset(p->kept, 1, HEADER_SIZE);
@@ -448,7 +452,8 @@ static int read_config(struct passthrough *p, uint8_t *config, char *error, size
 		return -ENODEV;
 	}
 	if (config[PCI_HEADER_TYPE] & HEADER_TYPE_MASK) {
-		snprintf(error, error_size, "it is a bridge, and no function that a guest could have");
+		snprintf(error, error_size,
+			 "it is a bridge, and no function that a guest could have");
 		return -EINVAL;
 	}
 	return 0;

@@ -52,7 +52,7 @@ struct passthrough {
 	uint16_t command; /* of the device */
 
 	pthread_mutex_t irq_lock;
-	unsigned index;  /* in use: VFIO_PCI_MSI(X)_IRQ_INDEX, or 0 */
+	unsigned index; /* in use: VFIO_PCI_MSI(X)_IRQ_INDEX, or 0 */
 	unsigned enabled; /* vectors that the device has been given */
 	unsigned vector_count;
 	struct passthrough_vector *vectors;

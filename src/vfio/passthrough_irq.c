@@ -68,8 +68,7 @@ static int listen_to(struct passthrough_vector *vector, irq_source_callback *cal
 		vector->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vector->fd < 0)
 		return -errno;
-	rc = irq_source_add(vector->p->irq_sources, vector->fd, callback, vector,
-			    &vector->source);
+	rc = irq_source_add(vector->p->irq_sources, vector->fd, callback, vector, &vector->source);
 	if (rc)
 		vector->source = NULL;
 	return rc;
@@ -229,8 +228,8 @@ static int arm_always(struct passthrough *p, struct passthrough_vector *vector, 
 
 int passthrough_irq_create(struct passthrough *p)
 {
-	unsigned count = MAX(pci_function_msix_vectors(p->function),
-			     pci_function_msi_vectors(p->function));
+	unsigned count =
+		MAX(pci_function_msix_vectors(p->function), pci_function_msi_vectors(p->function));
 	int rc;
 
 	p->failed = p->wanted = (struct passthrough_vector){ .p = p, .fd = -1 };

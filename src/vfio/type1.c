@@ -150,9 +150,9 @@ int vfio_type1_create(int container, uint8_t *memory, uint64_t memory_size,
 	t->container = container;
 	rc = ask(t);
 	if (rc) {
-		snprintf(error, error_size, rc == -EOPNOTSUPP ?
-			 "the host's IOMMU has no pages of 4 KiB" :
-			 "the kernel does not say what its IOMMU can do");
+		snprintf(error, error_size,
+			 rc == -EOPNOTSUPP ? "the host's IOMMU has no pages of 4 KiB" :
+					     "the kernel does not say what its IOMMU can do");
 		free(t);
 		return rc;
 	}

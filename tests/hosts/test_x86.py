@@ -21,6 +21,9 @@ vfio_bind $ZVISOR_FUNCTION
 ls /dev/vfio/[0-9]*
 guest zpci-disk host=$ZVISOR_FUNCTION
 guest zpci-describe sysfsdev=/sys/bus/pci/devices/$ZVISOR_FUNCTION
+# The kernel has so many mappings for each container.
+echo 100 >/sys/module/vfio_iommu_type1/parameters/dma_entry_limit
+zvisor run --kernel /guests/zpci-limit --memory 64M --device vfio-pci,host=$ZVISOR_FUNCTION,iommufd=off
 """, LIMIT, say, disk=str(image))
     assert status == 0
     assert not re.search(r"^not ok", said, re.M)
@@ -29,6 +32,8 @@ guest zpci-describe sysfsdev=/sys/bus/pci/devices/$ZVISOR_FUNCTION
     assert len(refused) == 1 and "vfio-pci" in refused[0], refused
     assert re.search(r"^# disk: zvisor-host, 32768 blocks of 512 bytes$", said, re.M)
     assert re.search(r"^1\.\.13$", said, re.M)
+    # A guest that wants more mappings than there are is told so, and loses none.
+    assert re.search(r"^1\.\.7$", said, re.M)
     # The page that the guest took away was gone from the host's IOMMU, too.
     assert re.search(r"DMAR: .*DMA Write.*Request device \[00:04\.0\]", said)
     assert re.search(r"^# function vendor=1b36 device=10 ", said, re.M)

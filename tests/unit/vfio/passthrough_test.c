@@ -511,7 +511,8 @@ static void what_is_not_mapped_is_one_access_of_the_guests_length(void **state)
 		expect_access(d, 0, false, 0, HOLE, size);
 		bar_write(d, 2, 0x801, size, 0x0102030405060708ull);
 		expect_access(d, 1, true, 2, 0x801, size);
-		assert_true(d->accesses[1].value == 0x0102030405060708ull << (64 - 8 * size) >> (64 - 8 * size));
+		assert_true(d->accesses[1].value ==
+			    0x0102030405060708ull << (64 - 8 * size) >> (64 - 8 * size));
 		assert_int_equal(d->access_count, 2);
 	}
 }
