@@ -11,42 +11,13 @@
  * being told stays set, and that is what is looked for in the end.
  */
 #include "../../../src/devices/testdev_regs.h"
-#include "zpci/iotable.h"
-#include "zpci/msix.h"
+#include "zpci/interruption.h"
 
 #define CPUS 4
 #define ISC 2
-#define CR6_ISC(isc) (BIT64(32) >> (isc))
 #define CR0_EMERGENCY BIT64(49)
-#define IO_ADAPTER 0x80000000u
-#define IO_DIRECTED 0x40000000u
-#define IO_ISC(isc) ((uint32_t)(isc) << 27)
 #define VECTORS_MAX 2048
 #define VECTOR_BYTES (VECTORS_MAX / 8)
-
-enum sic_mode {
-	MODE_ALL = 0,
-	MODE_SINGLE = 1,
-	DIRECT = 4,
-	DIRECTED_ALL = 16,
-	DIRECTED_SINGLE = 17,
-	SET_CPU = 18,
-};
-
-/* Blocks of SIC: struct zpci_diib, zpci_cdiib in Linux, asm/pci_insn.h. */
-struct diib {
-	uint32_t isc;
-	uint16_t reserved1;
-	uint16_t cpus;
-	uint64_t summary;
-	uint64_t reserved2[2];
-} __attribute__((aligned(8)));
-
-struct cdiib {
-	uint64_t reserved1;
-	uint64_t vector;
-	uint64_t reserved2[3];
-} __attribute__((aligned(8)));
 
 static struct function *f;
 static struct msix msix;
@@ -57,7 +28,7 @@ static uint64_t *aibv, *dibv[CPUS];
 static uint64_t *aisb, *disb;
 
 static bool directed;
-static unsigned mode; /* MODE_ALL or MODE_SINGLE, of what is in use */
+static unsigned mode; /* SIC_ALL or SIC_SINGLE, of what is in use */
 static volatile uint8_t seen[VECTORS_MAX];
 
 struct cpu {
@@ -107,10 +78,10 @@ static void handle_floating(void)
 	for (int turn = 0; turn < 2; turn++) {
 		if (__atomic_exchange_n(aisb, 0, __ATOMIC_SEQ_CST))
 			scan(aibv);
-		if (mode != MODE_SINGLE)
+		if (mode != SIC_SINGLE)
 			return;
 		if (!turn)
-			sic(MODE_SINGLE, ISC, NULL);
+			sic(SIC_SINGLE, ISC, NULL);
 	}
 }
 
@@ -124,16 +95,16 @@ static void handle_fallback(void)
 			if (bits & BIT64(i))
 				scan(dibv[i]);
 		if (!turn)
-			sic(MODE_SINGLE, ISC, NULL);
+			sic(SIC_SINGLE, ISC, NULL);
 	}
 }
 
 static void handle_directed(struct cpu *c)
 {
 	scan(dibv[c->address]);
-	if (mode != MODE_SINGLE)
+	if (mode != SIC_SINGLE)
 		return;
-	sic(DIRECTED_SINGLE, ISC, NULL);
+	sic(SIC_DIRECTED_SINGLE, ISC, NULL);
 	scan(dibv[c->address]);
 }
 
@@ -160,8 +131,8 @@ static void take_interruptions(void *arg)
 	if (c->vector) {
 		struct cdiib block = { .vector = (uint64_t)dibv[c->address] };
 
-		sic(SET_CPU, 0, &block);
-		sic(mode == MODE_SINGLE ? DIRECTED_SINGLE : DIRECTED_ALL, ISC, NULL);
+		sic(SIC_SET_CPU, 0, &block);
+		sic(mode == SIC_SINGLE ? SIC_DIRECTED_SINGLE : SIC_DIRECTED_ALL, ISC, NULL);
 	}
 	c->ready = true;
 	while (!c->quit) {
@@ -291,8 +262,8 @@ static void begin_directed(unsigned with_mode)
 	directed = true;
 	mode = with_mode;
 	begin();
-	sic(DIRECT, 0, &block);
-	sic(MODE_SINGLE, ISC, NULL);
+	sic(SIC_DIRECT, 0, &block);
+	sic(SIC_SINGLE, ISC, NULL);
 	if (!answered(modify(f, REGISTER_DIRECTED, &fib), CC(0)))
 		bail("directed interruptions are not registered");
 }
@@ -309,7 +280,7 @@ static void distracted(void)
 {
 	bool taken = true;
 
-	begin_floating(MODE_ALL);
+	begin_floating(SIC_ALL);
 	program(0, 8, 0);
 	start(1, IDLE, CR6_ISC(ISC));
 	start(2, IDLE, CR6_ISC(ISC));
@@ -335,7 +306,7 @@ static void distracted(void)
 
 static void floating(void)
 {
-	begin_floating(MODE_ALL);
+	begin_floating(SIC_ALL);
 	program(0, 8, 0);
 	start(1, IDLE, CR6_ISC(ISC + 1));
 	start(2, DEAF | PSW_WAIT, CR6_ISC(ISC));
@@ -349,7 +320,7 @@ static void floating(void)
 		    "and has the subclass in its identification word");
 	stop_all();
 
-	begin_floating(MODE_ALL);
+	begin_floating(SIC_ALL);
 	program(0, 8, 0);
 	start(1, DEAF, CR6_ISC(ISC));
 	start(2, DEAF | PSW_WAIT, CR6_ISC(ISC));
@@ -359,7 +330,7 @@ static void floating(void)
 	      "one that no CPU was enabled for is taken by the first that becomes so");
 	stop_all();
 
-	begin_floating(MODE_ALL);
+	begin_floating(SIC_ALL);
 	program(0, 8, 0);
 	start_all(BUSY);
 	fire(1, 1);
@@ -379,14 +350,14 @@ static bool directed_available(void)
 {
 	struct diib block = { .cpus = 0 };
 
-	return facility(72) && !insn_sic(DIRECT, 0, &block).pgm;
+	return facility(72) && !insn_sic(SIC_DIRECT, 0, &block).pgm;
 }
 
 static void directed_checks(void)
 {
 	uint32_t code[3];
 
-	begin_directed(MODE_SINGLE);
+	begin_directed(SIC_SINGLE);
 	program(0, 8, 2);
 	start_all(IDLE);
 	fire(5, 1);
@@ -400,7 +371,7 @@ static void directed_checks(void)
 	stop_all();
 
 	/* The CPU does not look at its vector: one comes, and then no more. */
-	begin_directed(MODE_SINGLE);
+	begin_directed(SIC_SINGLE);
 	program(0, 8, 1);
 	start(1, DEAF, CR6_ISC(ISC));
 	start(2, IDLE, CR6_ISC(ISC));
@@ -429,7 +400,7 @@ static void directed_checks(void)
 	stop(2);
 
 	/* It is pending, and then the CPU stops. */
-	begin_directed(MODE_SINGLE);
+	begin_directed(SIC_SINGLE);
 	program(0, 8, 1);
 	start(1, DEAF, CR6_ISC(ISC));
 	start(2, IDLE, CR6_ISC(ISC));
@@ -443,14 +414,14 @@ static void directed_checks(void)
 	stop(2);
 
 	/* TEST PENDING INTERRUPTION, by this CPU. */
-	begin_directed(MODE_ALL);
+	begin_directed(SIC_ALL);
 	program(0, 8, 0);
 	{
 		struct cdiib own = { .vector = (uint64_t)dibv[0] };
 		uint64_t cr6 = ctl_store(6);
 
-		sic(SET_CPU, 0, &own);
-		sic(DIRECTED_ALL, ISC, NULL);
+		sic(SIC_SET_CPU, 0, &own);
+		sic(SIC_DIRECTED_ALL, ISC, NULL);
 		fire(7, 1);
 		ctl_load(6, CR6_ISC(ISC));
 		check_answer(insn_tpi(code), CC(1), 'C', "dint.tpi",
@@ -513,9 +484,9 @@ static void storm_floating(void)
 		uint64_t psw;
 		const char *rounds, *mixed;
 	} kinds[] = {
-		{ MODE_ALL, IDLE, "storm.all.idle.rounds", "storm.all.idle" },
-		{ MODE_SINGLE, IDLE, "storm.single.idle.rounds", "storm.single.idle" },
-		{ MODE_SINGLE, BUSY, "storm.single.busy.rounds", "storm.single.busy" },
+		{ SIC_ALL, IDLE, "storm.all.idle.rounds", "storm.all.idle" },
+		{ SIC_SINGLE, IDLE, "storm.single.idle.rounds", "storm.single.idle" },
+		{ SIC_SINGLE, BUSY, "storm.single.busy.rounds", "storm.single.busy" },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -527,7 +498,7 @@ static void storm_floating(void)
 		mixed(kinds[i].mixed, "messages one by one from two sides: no bit is left set");
 		stop_all();
 	}
-	sic(MODE_ALL, ISC, NULL);
+	sic(SIC_ALL, ISC, NULL);
 }
 
 static void storm_directed(void)
@@ -537,9 +508,9 @@ static void storm_directed(void)
 		uint64_t psw;
 		const char *rounds, *mixed;
 	} kinds[] = {
-		{ MODE_ALL, IDLE, "storm.directed.all.idle.rounds", "storm.directed.all.idle" },
-		{ MODE_SINGLE, IDLE, "storm.directed.idle.rounds", "storm.directed.idle" },
-		{ MODE_SINGLE, BUSY, "storm.directed.busy.rounds", "storm.directed.busy" },
+		{ SIC_ALL, IDLE, "storm.directed.all.idle.rounds", "storm.directed.all.idle" },
+		{ SIC_SINGLE, IDLE, "storm.directed.idle.rounds", "storm.directed.idle" },
+		{ SIC_SINGLE, BUSY, "storm.directed.busy.rounds", "storm.directed.busy" },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -553,7 +524,7 @@ static void storm_directed(void)
 		stop_all();
 	}
 	/* CPUs come and go; one is always there for what is floating. */
-	begin_directed(MODE_SINGLE);
+	begin_directed(SIC_SINGLE);
 	for (unsigned j = 0; j < vectors; j++)
 		program(j, 1, j % (CPUS - 1) + 1);
 	start_all(IDLE);
@@ -570,7 +541,7 @@ static void storm_directed(void)
 	      "CPUs stop and start meanwhile: no bit is left set");
 	stop(1);
 	stop(2);
-	sic(MODE_ALL, ISC, NULL);
+	sic(SIC_ALL, ISC, NULL);
 }
 
 void guest_main(void)

@@ -4,40 +4,11 @@
  * docs/zpci.md, the sections on SIC, on MPCIFC, and "Interruptions". Where SCLP
  * does not announce it, its controls are refused.
  */
-#include "zpci/dma.h"
-#include "zpci/iotable.h"
-
-#define CR6_ALL 0xff000000ull
-#define CR0_CLOCK_COMPARATOR BIT64(52)
-#define IO_ADAPTER 0x80000000u
-#define IO_DIRECTED 0x40000000u
-#define IO_ISC(isc) ((uint32_t)(isc) << 27)
+#include "zpci/interruption.h"
 
 #define ISC 5
 #define FLOATING_ISC 3
 #define VECTOR_BYTES 256
-
-enum sic_mode {
-	SIC_DIRECT = 4,
-	SIC_DIRECTED_ALL = 16,
-	SIC_DIRECTED_SINGLE = 17,
-	SIC_SET_CPU = 18,
-};
-
-/* Linux, struct zpci_diib and zpci_cdiib in asm/pci_insn.h. */
-struct diib {
-	uint32_t isc;
-	uint16_t reserved1;
-	uint16_t cpus;
-	uint64_t summary;
-	uint64_t reserved2[2];
-};
-
-struct cdiib {
-	uint64_t reserved1;
-	uint64_t vector;
-	uint64_t reserved2[3];
-};
 
 static struct function *f;
 static struct dma dma;
@@ -55,22 +26,9 @@ static uint8_t *vector_of(unsigned cpu)
 
 /* ---- Taking interruptions ---- */
 
-SNIPPET(directed_wait, "0: j 0b");
-
 static uint32_t take(uint64_t limit)
 {
-	uint64_t cr0 = ctl_store(0), cr6 = ctl_store(6), until = tod_clock() + limit;
-	struct run r = run_init(PSW_64 | PSW_IO | PSW_EXT, directed_wait);
-	volatile uint32_t *code = (volatile uint32_t *)&lowcore()->at_0b8[0];
-
-	code[2] = 0;
-	asm volatile("sckc %0" : : "Q"(until));
-	ctl_load(0, cr0 | CR0_CLOCK_COMPARATOR);
-	ctl_load(6, CR6_ALL);
-	run(&r);
-	ctl_load(6, cr6);
-	ctl_load(0, cr0);
-	return r.exit == RUN_IO ? code[2] : 0;
+	return interruption_take(CR6_ALL, limit);
 }
 
 /* What CPU 1 does: registers its vector, takes one interruption, and stops. */
@@ -143,15 +101,7 @@ static void setup(void)
 {
 	function_restart(f);
 	events_drop();
-	iotable_map(third, f->query.sdma + DMA_SERVICE, dma.service, 0);
-	memset(&fib, 0, sizeof(fib));
-	fib.pba = f->query.sdma;
-	fib.pal = f->query.sdma + 0x7fffffff;
-	fib.iota = (uint64_t)third | IOTA_TYPE(REGION_THIRD) | IOTA_TRANSLATE;
-	modify(f, REGISTER_TRANSLATION, &fib);
-	insn_rpcit(f->fh, f->query.sdma + DMA_SERVICE, PAGE_SIZE);
-	dma_start(&dma);
-	dma_messages_on(&dma);
+	service_start(f, third, &dma);
 	clear();
 }
 
@@ -159,21 +109,6 @@ static void send(unsigned cpu, unsigned data)
 {
 	msix_set(f, &dma.msix, dma.entry, f->group.msi_address | (uint64_t)cpu << 8, data);
 	dma_message(&dma);
-}
-
-static bool bit(const uint8_t *from, unsigned number)
-{
-	return wait_for(((const volatile uint8_t *)from)[number / 8] & 0x80 >> number % 8,
-			PATIENCE);
-}
-
-static unsigned bits_set(const uint8_t *from, unsigned bytes)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < bytes * 8; i++)
-		n += from[i / 8] >> (7 - i % 8) & 1;
-	return n;
 }
 
 /* ---- Where it is not announced ---- */

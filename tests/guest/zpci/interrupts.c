@@ -4,14 +4,9 @@
  * bit, the interruption, and what suppresses it. docs/zpci.md, the sections
  * "Interruptions" and "SET INTERRUPTION CONTROLS".
  */
-#include "zpci/dma.h"
-#include "zpci/iotable.h"
+#include "zpci/interruption.h"
 
-#define CR6_ISC(isc) (BIT64(32) >> (isc))
-#define CR6_ALL 0xff000000ull
-#define CR0_CLOCK_COMPARATOR BIT64(52)
-#define IO_ADAPTER 0x80000000u
-#define IO_WORD(isc) (IO_ADAPTER | (uint32_t)(isc) << 27)
+#define IO_WORD(isc) (IO_ADAPTER | IO_ISC(isc))
 
 static struct function *f;
 static struct dma dma;
@@ -21,33 +16,14 @@ static struct fib fib;
 
 /* ---- Taking interruptions ---- */
 
-SNIPPET(interrupts_wait, "0: j 0b");
-
-/* The next I/O interruption of these subclasses: its identification word, or 0. */
-static uint32_t take(uint64_t subclasses, uint64_t limit)
-{
-	uint64_t cr0 = ctl_store(0), cr6 = ctl_store(6), until = tod_clock() + limit;
-	struct run r = run_init(PSW_64 | PSW_IO | PSW_EXT, interrupts_wait);
-	volatile uint32_t *code = (volatile uint32_t *)&lowcore()->at_0b8[0];
-
-	code[2] = 0;
-	asm volatile("sckc %0" : : "Q"(until));
-	ctl_load(0, cr0 | CR0_CLOCK_COMPARATOR);
-	ctl_load(6, subclasses);
-	run(&r);
-	ctl_load(6, cr6);
-	ctl_load(0, cr0);
-	return r.exit == RUN_IO ? code[2] : 0;
-}
-
 static uint32_t take_soon(void)
 {
-	return take(CR6_ALL, PATIENCE);
+	return interruption_take(CR6_ALL, PATIENCE);
 }
 
 static bool quiet(void)
 {
-	return take(CR6_ALL, QUIET) == 0;
+	return interruption_take(CR6_ALL, QUIET) == 0;
 }
 
 /* ---- Set-up ---- */
@@ -78,16 +54,8 @@ static void setup(void)
 	events_drop();
 	for (unsigned i = 0; i < 2048; i++)
 		third[i] = ENTRY_INVALID;
-	iotable_map(third, f->query.sdma + DMA_SERVICE, dma.service, 0);
-	memset(&fib, 0, sizeof(fib));
-	fib.pba = f->query.sdma;
-	fib.pal = f->query.sdma + 0x7fffffff;
-	fib.iota = (uint64_t)third | IOTA_TYPE(REGION_THIRD) | IOTA_TRANSLATE;
-	modify(f, REGISTER_TRANSLATION, &fib);
-	insn_rpcit(f->fh, f->query.sdma + DMA_SERVICE, PAGE_SIZE);
-	dma_start(&dma);
-	dma_messages_on(&dma);
-	while (take(CR6_ALL, TOD_MICROSECOND))
+	service_start(f, third, &dma);
+	while (interruption_take(CR6_ALL, TOD_MICROSECOND))
 		;
 }
 
@@ -95,21 +63,6 @@ static void send(unsigned vector)
 {
 	msix_set(f, &dma.msix, dma.entry, f->group.msi_address, vector);
 	dma_message(&dma);
-}
-
-static bool bit(const uint8_t *from, unsigned number)
-{
-	return wait_for(((const volatile uint8_t *)from)[number / 8] & 0x80 >> number % 8,
-			PATIENCE);
-}
-
-static unsigned bits_set(const uint8_t *from, unsigned bytes)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < bytes * 8; i++)
-		n += from[i / 8] >> (7 - i % 8) & 1;
-	return n;
 }
 
 /* ---- Bits ---- */
@@ -186,7 +139,7 @@ static void presented(void)
 	register_route(3, 8, 0, true, 0);
 	send(1);
 	bit(summary, 0);
-	check_value(take(CR6_ALL & ~CR6_ISC(3), QUIET), 0, 'L', "int.masked",
+	check_value(interruption_take(CR6_ALL & ~CR6_ISC(3), QUIET), 0, 'L', "int.masked",
 		    "none while its subclass is off in control register 6");
 	check_value(take_soon(), IO_WORD(3), 'L', "int.masked.later", "but when it is on");
 
@@ -367,7 +320,7 @@ next:
 	      "int.outside.event", "a vector that is not registered: event 0011");
 	check_value(bits_set(vectors, PAGE_SIZE), 0, 'C', "int.outside",
 		    "a vector that is not registered: nothing is set");
-	while (take(CR6_ALL, QUIET))
+	while (interruption_take(CR6_ALL, QUIET))
 		;
 	setup();
 	register_route(3, 8, 0, true, 0);

@@ -9,15 +9,12 @@
  * subcodes), arch/s390/pci/pci.c (what it takes for granted when it starts);
  * QEMU, s390_pci_device_reset() in hw/s390x/s390-pci-bus.c.
  */
-#include "zpci/dma.h"
-#include "zpci/iotable.h"
+#include "zpci/interruption.h"
 
 #include "../../../src/devices/testdev_regs.h"
 
 #define SHORT_PSW 0x0008000180000000ull /* 64-bit addressing */
 #define TARGET 0x5000ull
-#define CR6_ALL 0xff000000ull
-#define CR0_CLOCK_COMPARATOR BIT64(52)
 
 extern char reset_entry[];
 void reset_and_return(uint64_t subcode);
@@ -48,22 +45,9 @@ static struct fib fib;
 static uint64_t *third;
 static uint8_t *page, *vectors, *summary, *fmb;
 
-SNIPPET(reset_wait, "0: j 0b");
-
 static uint32_t take(uint64_t limit)
 {
-	uint64_t cr0 = ctl_store(0), cr6 = ctl_store(6), until = tod_clock() + limit;
-	struct run r = run_init(PSW_64 | PSW_IO | PSW_EXT, reset_wait);
-	volatile uint32_t *code = (volatile uint32_t *)&lowcore()->at_0b8[0];
-
-	code[2] = 0;
-	asm volatile("sckc %0" : : "Q"(until));
-	ctl_load(0, cr0 | CR0_CLOCK_COMPARATOR);
-	ctl_load(6, CR6_ALL);
-	run(&r);
-	ctl_load(6, cr6);
-	ctl_load(0, cr0);
-	return r.exit == RUN_IO ? code[2] : 0;
+	return interruption_take(CR6_ALL, limit);
 }
 
 /* Does it store? It does, soon; it does not, for a while. */
@@ -80,16 +64,10 @@ static void busy(void)
 {
 	uint64_t block[8] = { 0 };
 
-	iotable_map(third, f->query.sdma + DMA_SERVICE, dma.service, 0);
 	iotable_map(third, f->query.sdma + TARGET, page, 0);
 	memset(vectors, 0, PAGE_SIZE);
 	memset(summary, 0, PAGE_SIZE);
-	memset(&fib, 0, sizeof(fib));
-	fib.pba = f->query.sdma;
-	fib.pal = f->query.sdma + 0x7fffffff;
-	fib.iota = (uint64_t)third | IOTA_TYPE(REGION_THIRD) | IOTA_TRANSLATE;
-	modify(f, REGISTER_TRANSLATION, &fib);
-	insn_rpcit(f->fh, fib.pba, 0x20000);
+	service_start(f, third, &dma);
 	memset(&fib, 0, sizeof(fib));
 	fib.interruption = FIB_ISC(3) | FIB_NOI(8) | FIB_SUMMARY;
 	fib.aibv = (uint64_t)vectors;
@@ -98,8 +76,6 @@ static void busy(void)
 	memset(&fib, 0, sizeof(fib));
 	fib.fmb_address = (uint64_t)fmb;
 	modify(f, SET_MEASUREMENT, &fib);
-	dma_start(&dma);
-	dma_messages_on(&dma);
 	msix_set(f, &dma.msix, dma.entry, f->group.msi_address, 1);
 	dma_message(&dma); /* its interruption stays pending */
 	wait_for(*(volatile uint8_t *)vectors, PATIENCE);
