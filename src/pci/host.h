@@ -40,12 +40,14 @@ void pci_function_detach(struct pci_function *f);
 bool pci_function_quiesce(struct pci_function *f);
 
 /*
- * The same until it is true, for at most so many microseconds. Then nothing can begin
- * before this thread has called one of the two others, and no one else can reset it.
+ * The same until it is true, for at most so many microseconds. Then nothing can begin, and
+ * no one else can reset it, before this thread has called one of the two others: reset it, or
+ * only let others do so. A vCPU may wait for that (pci_function_reset()), so the vCPU is
+ * not to be waited for in between.
  */
 bool pci_function_settle(struct pci_function *f, unsigned limit_us);
 void pci_function_reset_settled(struct pci_function *f);
-void pci_function_detach_settled(struct pci_function *f);
+void pci_function_unsettle(struct pci_function *f);
 
 /* Its kind of measurement, and the counters of that, 0 where it has none. */
 enum pci_measurement pci_function_measurement(const struct pci_function *f);

@@ -806,23 +806,22 @@ void pci_function_reset_settled(struct pci_function *f)
 	pthread_mutex_unlock(&f->reset_lock);
 }
 
-void pci_function_detach_settled(struct pci_function *f)
+void pci_function_unsettle(struct pci_function *f)
 {
-	if (f->ops.detaching)
-		f->ops.detaching(f->device);
-	pci_function_reset_settled(f);
-	pthread_mutex_lock(&f->lock);
-	f->dma = NULL;
-	f->msi_ops = NULL;
-	pthread_mutex_unlock(&f->lock);
+	pthread_mutex_unlock(&f->reset_lock);
 }
 
 void pci_function_detach(struct pci_function *f)
 {
 	if (!f->dma)
 		return;
-	pthread_mutex_lock(&f->reset_lock);
-	pci_function_detach_settled(f);
+	if (f->ops.detaching)
+		f->ops.detaching(f->device);
+	pci_function_reset(f);
+	pthread_mutex_lock(&f->lock);
+	f->dma = NULL;
+	f->msi_ops = NULL;
+	pthread_mutex_unlock(&f->lock);
 }
 
 /* Is no function-level reset under way, or can it be ended now? */

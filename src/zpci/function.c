@@ -480,12 +480,14 @@ int zpci_unplug(struct zpci *zpci, uint32_t fid)
 	}
 	configured = f->state != FUNCTION_STANDBY;
 	cut_off(f, FUNCTION_RESERVED);
+	/* An instruction in progress may be about to reset the device, and is waited for. */
+	pci_function_unsettle(f->pci);
 	pthread_mutex_unlock(&f->control);
 
 	wait_for_users(f, 1);
 	TRACE(zpci, "zpci_unplug", "fid=%#x fh=%08x", fid, fh);
 	pthread_mutex_lock(&f->control);
-	pci_function_detach_settled(f->pci);
+	pci_function_detach(f->pci);
 	forget(f);
 	pthread_mutex_unlock(&f->control);
 	event_availability(f, configured ? PEC_CONFIGURED_TO_STANDBY : PEC_STANDBY_TO_RESERVED, fh);

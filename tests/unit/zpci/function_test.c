@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "zpci/internal.h"
@@ -653,6 +654,85 @@ static void nobody_uses_a_function_that_has_been_unplugged(void **state)
 	}
 }
 
+/* A device that resets itself when the guest has written to it, and is being unplugged by then. */
+struct self_resetting {
+	struct guest *guest;
+	struct zpci_function *f;
+	struct pci_function *pci;
+	atomic_bool written, unplugged;
+	unsigned resets;
+};
+
+static void self_reset(void *device)
+{
+	((struct self_resetting *)device)->resets++;
+}
+
+static void reset_when_unplugged(void *device, unsigned offset, unsigned size, uint32_t value)
+{
+	struct self_resetting *d = device;
+
+	if (offset != PCI_INTERRUPT_LINE)
+		return;
+	d->written = true;
+	while (d->f->fh)
+		sched_yield();
+	pci_function_reset(d->pci);
+}
+
+static void *write_config(void *opaque)
+{
+	struct self_resetting *d = opaque;
+
+	guest_pcistg(d->guest, 15, PCI_INTERRUPT_LINE, 1, 1);
+	return NULL;
+}
+
+static void *unplug_it(void *opaque)
+{
+	struct self_resetting *d = opaque;
+
+	d->unplugged = !zpci_unplug(d->guest->zpci, 0x66);
+	return NULL;
+}
+
+static void device_may_reset_itself_while_it_is_being_unplugged(void **state)
+{
+	static const struct pci_function_info info = { .name = "self" };
+	static const struct pci_device_ops ops = {
+		.bar_read = witness_read,
+		.bar_write = witness_write,
+		.reset = self_reset,
+		.config_write = reset_when_unplugged,
+	};
+	static struct self_resetting d;
+	struct guest *g = *state;
+	struct zpci_function_config config = zpci_function_defaults(0x66);
+	pthread_t writer, unplugger;
+	struct timespec limit;
+
+	assert_int_equal(zpci_unplug(g->zpci, GUEST_FID), 0);
+	d.guest = g;
+	d.f = g->zpci->slots[0];
+	d.pci = pci_function_new(&info, &ops, &d);
+	assert_non_null(d.pci);
+	assert_int_equal(zpci_plug(g->zpci, d.pci, &config, false, NULL, 0), 0);
+	g->fh = d.f->fh;
+	guest_enable(g);
+	assert_int_equal(pthread_create(&writer, NULL, write_config, &d), 0);
+	while (!d.written)
+		sched_yield();
+	assert_int_equal(pthread_create(&unplugger, NULL, unplug_it, &d), 0);
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 60;
+	assert_int_equal(pthread_timedjoin_np(unplugger, NULL, &limit), 0);
+	pthread_join(writer, NULL);
+	assert_true(d.unplugged);
+	/* That of the device, and the last one. */
+	assert_int_equal(d.resets, 2);
+	pci_function_free(d.pci);
+}
+
 static void function_that_is_plugged_while_the_guest_runs_is_announced(void **state)
 {
 	struct guest *g = *state;
@@ -903,6 +983,7 @@ int main(void)
 		TEST(identifiers_are_taken_until_the_guest_knows_of_the_removal),
 		TEST(no_function_is_asked_for_that_was_unplugged_meanwhile),
 		TEST(nobody_uses_a_function_that_has_been_unplugged),
+		TEST(device_may_reset_itself_while_it_is_being_unplugged),
 		TEST(function_that_is_plugged_while_the_guest_runs_is_announced),
 		TEST(reset_disables_everything_and_drops_events),
 		TEST(groups_of_functions_that_have_gone_are_used_again),
