@@ -65,17 +65,23 @@ static struct zpci_function *slot(struct zpci *zpci, uint32_t index)
 	return atomic_load_explicit(&zpci->slots[index], memory_order_acquire);
 }
 
+static bool matches(const struct zpci_function *f, uint32_t fh, uint32_t ignored)
+{
+	uint32_t current = f->fh;
+
+	return current && !((current ^ fh) & ~ignored);
+}
+
 static struct zpci_function *enter_matching(struct zpci *zpci, uint32_t fh, uint32_t ignored)
 {
 	struct zpci_function *f = slot(zpci, fh & FH_INDEX_MASK);
-	uint32_t current;
 
-	if (!f)
+	/* Who has an old handle is not counted at all, and keeps no one from unplugging. */
+	if (!f || !matches(f, fh, ignored))
 		return NULL;
 	/* Counted in before the handle is read: see internal.h. */
 	enter(f);
-	current = f->fh;
-	if (current && !((current ^ fh) & ~ignored))
+	if (matches(f, fh, ignored))
 		return f;
 	function_leave(f);
 	return NULL;
@@ -150,7 +156,7 @@ struct zpci_function *function_enter_slot(struct zpci *zpci, unsigned index)
 {
 	struct zpci_function *f = slot(zpci, index);
 
-	if (!f)
+	if (!f || !f->fh)
 		return NULL;
 	enter(f);
 	if (f->fh)
@@ -431,20 +437,10 @@ static void forget(struct zpci_function *f)
 	pthread_mutex_unlock(&f->lock);
 }
 
-static bool has_users(struct zpci_function *f, unsigned own)
-{
-	if (atomic_load(&f->users) > own)
-		return true;
-	for (unsigned i = 0; i < ZPCI_FAST_VCPUS; i++) {
-		if (atomic_load_explicit(&f->zpci->hazards[i].f, memory_order_acquire) == f)
-			return true;
-	}
-	return false;
-}
-
 /*
  * Wait until no instruction executes on it; they are short, or wait for DMA. The
- * handle is invalid already.
+ * handle is invalid already, so a vCPU that has been seen elsewhere once does not come
+ * back: one that tries the old handle over and over holds nobody up.
  */
 static void wait_for_users(struct zpci_function *f, unsigned own)
 {
@@ -453,7 +449,11 @@ static void wait_for_users(struct zpci_function *f, unsigned own)
 	if (f->zpci->has_membarrier)
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 	atomic_thread_fence(memory_order_seq_cst);
-	while (has_users(f, own))
+	for (unsigned i = 0; i < ZPCI_FAST_VCPUS; i++) {
+		while (atomic_load_explicit(&f->zpci->hazards[i].f, memory_order_acquire) == f)
+			nanosleep(&pause, NULL);
+	}
+	while (atomic_load(&f->users) > own)
 		nanosleep(&pause, NULL);
 }
 
