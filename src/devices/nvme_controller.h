@@ -54,7 +54,12 @@
 #define NVME_FETCH_MAX 16     /* commands taken from a submission queue in its turn */
 #define NVME_MDTS 8           /* largest transfer: 2^8 pages */
 #define NVME_TRANSFER_MAX ((uint64_t)PAGE_SIZE << NVME_MDTS)
-#define NVME_SEGMENTS_MAX 512 /* pieces of a transfer, in bus or host addresses */
+/*
+ * Pieces of a transfer, in bus or host addresses: twice what PRPs can have. A list (SGL) of
+ * more is refused by its status; Linux makes 128 at most (NVME_MAX_SEGS in
+ * drivers/nvme/host/pci.c).
+ */
+#define NVME_SEGMENTS_MAX 512
 #define NVME_ASYNC_REQUESTS_MAX 4
 #define NVME_EVENTS_MAX 16
 #define NVME_ERROR_ENTRIES 64
