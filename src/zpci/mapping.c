@@ -14,7 +14,8 @@
  * use it, as what has been walked already may have changed since: another RPCIT begins
  * anew. A repetition is one with all general registers as before, which neither a program
  * that has done something else meanwhile (its stack pointer, its loop counter), nor one
- * that was dispatched in between, is likely to have.
+ * that was dispatched in between, is likely to have. And it may not once somebody has
+ * come to the end of the same range, as a program does that was moved to another CPU.
  *
  * When nothing more can be mapped, the rest of the range is gone through nevertheless,
  * for what is to be taken away, and then the whole once more. If it is still too much
@@ -273,6 +274,18 @@ static uint64_t token(struct zpci *zpci, struct zpci_vcpu *vcpu)
 	return sum;
 }
 
+/*
+ * A refresh of [first, last] has ended. Whoever was at it on another CPU as well was
+ * perhaps the same program, which will not repeat it there.
+ */
+static void forget_progress(struct function_mapping *m, uint64_t first, uint64_t last)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(m->refresh); i++) {
+		if (m->refresh[i].first == first && m->refresh[i].last == last)
+			m->refresh[i].valid = false;
+	}
+}
+
 struct outcome mapping_refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, unsigned index,
 			       uint64_t first, uint64_t last)
 {
@@ -287,6 +300,9 @@ struct outcome mapping_refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, 
 	if (!p->valid || p->token != now || p->first != first || p->last != last)
 		*p = (struct progress){ .token = now, .first = first, .last = last, .next = first };
 	rc = attempt(f, &f->ioat, p);
-	p->valid = rc == -EAGAIN;
+	if (rc == -EAGAIN)
+		p->valid = true;
+	else
+		forget_progress(f->mapping, first, last);
 	return answer(f, rc, p->next);
 }

@@ -375,6 +375,30 @@ static void another_refresh_does_not_go_on_where_one_ended(void **state)
 	assert_int_equal(host.pages[0], 0x9000);
 }
 
+static void refresh_that_ended_elsewhere_is_not_gone_on_with(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 2048; i++)
+		put_segment(g, i, OTHER_PAGES_AT);
+	for (unsigned i = 0; i < 256; i++)
+		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
+	guest_rpcit(g, SDMA, 2 * GIB);
+	assert_int_equal(g->vcpu.cc, 2);
+	/* The program goes on with it on another CPU, */
+	g->vcpu.index = 1;
+	refresh_until_done(g, SDMA, 2 * GIB);
+	assert_int_equal(g->vcpu.cc, 0);
+	/* comes back, and does with the same registers the same for another change. */
+	g->vcpu.index = 0;
+	put_segment(g, 0, TABLES_AT + 0x8000);
+	guest_map(g, SDMA, 0x9000, true);
+	refresh_until_done(g, SDMA, 2 * GIB);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.pages[0], 0x9000);
+}
+
 static void refresh_tells_when_nothing_more_can_be_mapped(void **state)
 {
 	struct guest *g = *state;
@@ -567,6 +591,7 @@ int main(void)
 		TEST(refresh_maps_and_unmaps_what_has_changed),
 		TEST(refresh_of_many_changes_takes_several_attempts),
 		TEST(another_refresh_does_not_go_on_where_one_ended),
+		TEST(refresh_that_ended_elsewhere_is_not_gone_on_with),
 		TEST(refresh_tells_when_nothing_more_can_be_mapped),
 		TEST(what_is_taken_away_later_in_the_range_makes_room),
 		TEST(tables_that_name_one_table_everywhere_take_bounded_attempts),
