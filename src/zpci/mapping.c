@@ -17,7 +17,7 @@
  * that was dispatched in between, is likely to have. And it may not once somebody has
  * come to the end of the same range, as a program does that was moved to another CPU.
  *
- * When nothing more can be mapped, the rest of the range is gone through nevertheless,
+ * When something cannot be mapped, the rest of the range is gone through nevertheless,
  * for what is to be taken away, and then the whole once more. If it is still too much
  * the program is told that there are not enough resources (status 16, which Linux's
  * answer is to unmap what it had kept for later).
@@ -194,7 +194,7 @@ static int walk(struct zpci_function *f, const struct ioat *ioat, struct progres
 		rc = apply(f, &piece);
 		if (piece.valid && dma_mapping_calls(f->mapping->made) - calls > done)
 			mapped += piece.last - piece.first + 1;
-		if (rc == -ENOSPC && p->pass != PASS_AGAIN)
+		if (rc && p->pass != PASS_AGAIN)
 			p->pass = PASS_LACKING;
 		else if (rc)
 			return rc;

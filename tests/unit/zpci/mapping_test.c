@@ -18,6 +18,7 @@ struct host {
 	uint64_t pages[HOST_PAGES];  /* with READ_ONLY */
 	unsigned maps, unmaps, mapped, mapped_max;
 	unsigned longest, wholes; /* pages of a call; calls for what is a whole */
+	uint64_t refused; /* an absolute address that cannot be mapped, if not 0 */
 	bool open;
 };
 
@@ -28,6 +29,8 @@ static int host_map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t len
 	assert_true(length && !(iova % 4096) && !(absolute % 4096) && !(length % 4096));
 	if (h->mapped_max && h->mapped + length / 4096 > h->mapped_max)
 		return -ENOSPC;
+	if (h->refused && h->refused - absolute < length)
+		return -EFAULT;
 	h->maps++;
 	h->longest = MAX(h->longest, (unsigned)(length / 4096));
 	for (; length; length -= 4096, iova += 4096, absolute += 4096) {
@@ -420,6 +423,25 @@ static void refresh_tells_when_nothing_more_can_be_mapped(void **state)
 	assert_int_equal(host.pages[22], 0x9000);
 }
 
+static void page_that_the_host_refuses_keeps_nothing_mapped_that_is_taken_away(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA + 0x5000, 0x9000, true);
+	guest_rpcit(g, SDMA, 0x10000);
+	assert_int_equal(host.mapped, 1);
+	host.refused = 0xa000;
+	guest_map(g, SDMA + 0x1000, 0xa000, true);
+	guest_unmap(g, SDMA + 0x5000);
+	guest_map(g, SDMA + 0x7000, 0xb000, true);
+	refresh_until_done(g, SDMA, 0x10000);
+	assert_int_equal(g->vcpu.cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 16);
+	assert_int_equal(host.pages[5], NOTHING);
+	assert_int_equal(host.pages[7], 0xb000);
+}
+
 static void what_is_taken_away_later_in_the_range_makes_room(void **state)
 {
 	struct guest *g = *state;
@@ -593,6 +615,7 @@ int main(void)
 		TEST(another_refresh_does_not_go_on_where_one_ended),
 		TEST(refresh_that_ended_elsewhere_is_not_gone_on_with),
 		TEST(refresh_tells_when_nothing_more_can_be_mapped),
+		TEST(page_that_the_host_refuses_keeps_nothing_mapped_that_is_taken_away),
 		TEST(what_is_taken_away_later_in_the_range_makes_room),
 		TEST(tables_that_name_one_table_everywhere_take_bounded_attempts),
 		TEST(malformed_table_is_an_error_and_keeps_dma_back),
