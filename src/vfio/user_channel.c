@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -35,7 +36,8 @@ struct kept {
 
 struct user_channel {
 	int socket;
-	int watch; /* epoll(7) of it, -1: none */
+	int watch; /* epoll(7) of it, for one with `ops`; else -1 */
+	int kick; /* eventfd for who polls for a command, that another thread has read; or -1 */
 	unsigned timeout_ms;
 	const struct user_channel_ops *ops;
 	void *opaque;
@@ -45,7 +47,8 @@ struct user_channel {
 	pthread_mutex_t state; /* guards what follows */
 	pthread_cond_t changed; /* a reply has come, or nobody reads any more, or it is over */
 	bool reading;
-	bool asked; /* a thread waits for a command */
+	bool asked; /* a thread waits for a command, until another one does not read … */
+	bool polling; /* … or for the socket and `kick` */
 	unsigned waiters;
 	uint16_t next_id;
 	struct user_request *waiting;
@@ -74,7 +77,8 @@ struct user_channel *user_channel_new(int socket, unsigned timeout_ms,
 	channel->payload = mmap(NULL, USER_PAYLOAD_MAX, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	channel->watch = ops ? epoll_create1(EPOLL_CLOEXEC) : -1;
-	if (channel->payload == MAP_FAILED || (ops && channel->watch < 0) ||
+	channel->kick = ops ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (channel->payload == MAP_FAILED || (ops ? channel->watch : channel->kick) < 0 ||
 	    (ops && epoll_ctl(channel->watch, EPOLL_CTL_ADD, socket, &idle)))
 		goto fail;
 	setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
@@ -98,6 +102,8 @@ fail:
 		munmap(channel->payload, USER_PAYLOAD_MAX);
 	if (channel->watch >= 0)
 		close(channel->watch);
+	if (channel->kick >= 0)
+		close(channel->kick);
 	free(channel);
 	return NULL;
 }
@@ -123,6 +129,8 @@ void user_channel_free(struct user_channel *channel)
 	munmap(channel->payload, USER_PAYLOAD_MAX);
 	if (channel->watch >= 0)
 		close(channel->watch);
+	if (channel->kick >= 0)
+		close(channel->kick);
 	close(channel->socket);
 	pthread_cond_destroy(&channel->changed);
 	pthread_mutex_destroy(&channel->state);
@@ -226,6 +234,15 @@ static const char *take_reply(struct user_channel *channel, struct user_message 
 	return NULL;
 }
 
+static void kick(struct user_channel *channel)
+{
+	const uint64_t one = 1;
+
+	/* A counter that is full has been seen to be written. */
+	if (channel->polling && write(channel->kick, &one, sizeof(one)) < 0)
+		return;
+}
+
 static const char *keep_command(struct user_channel *channel, struct user_message *message)
 {
 	struct kept *kept;
@@ -246,6 +263,7 @@ static const char *keep_command(struct user_channel *channel, struct user_messag
 	channel->kept_count++;
 	channel->kept_bytes += message->length;
 	pthread_cond_broadcast(&channel->changed);
+	kick(channel);
 	return NULL;
 }
 
@@ -470,6 +488,22 @@ static int wait_for_command(struct user_channel *channel, int timeout_ms)
 	return rc ? -EAGAIN : 0;
 }
 
+/* Not as the one who reads: a thread that waits for a reply may, and finds commands. */
+static void poll_for_command(struct user_channel *channel, int timeout_ms)
+{
+	struct pollfd ready[2] = { { .fd = channel->socket, .events = POLLIN },
+				   { .fd = channel->kick, .events = POLLIN } };
+	uint64_t count;
+
+	channel->polling = true;
+	leave(channel);
+	poll(ready, 2, timeout_ms);
+	pthread_mutex_lock(&channel->state);
+	channel->polling = false;
+	if (read(channel->kick, &count, sizeof(count)) < 0)
+		return; /* nobody has */
+}
+
 int user_channel_command(struct user_channel *channel, struct user_message **message,
 			 int timeout_ms)
 {
@@ -490,12 +524,7 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 		else
 			rc = wait_for_command(channel, timeout_ms);
 		if (rc == -EAGAIN && timeout_ms) {
-			struct pollfd ready = { .fd = channel->socket, .events = POLLIN };
-
-			/* Not as the one who reads: a thread that waits for a reply may. */
-			leave(channel);
-			poll(&ready, 1, timeout_ms);
-			pthread_mutex_lock(&channel->state);
+			poll_for_command(channel, timeout_ms);
 			rc = 0;
 			if (timeout_ms > 0)
 				timeout_ms = 0;

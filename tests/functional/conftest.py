@@ -85,8 +85,12 @@ def disktool():
 
 @pytest.fixture(scope="session")
 def bare_guest():
-    """Builds a freestanding guest: bare_guest("ticker") makes guest/ticker.c and returns its path."""
-    def make(name):
+    """Builds a freestanding guest: bare_guest("ticker") makes guest/ticker.c and returns its path.
+
+    Or of other sources, named from the top of the project; with options for the compiler.
+    """
+    def make(name, sources=None, options=()):
+        sources = sources or [os.path.join("tests", "functional", "guest", f"{name}.c")]
         library = os.path.join(ROOT, "tests", "guest")
         output = os.path.join(run.build_folder(), f"functional-{name}")
         subprocess.run(["s390x-linux-gnu-gcc", "-std=gnu17", "-m64", "-march=z10", "-msoft-float", "-O2", "-Wall",
@@ -95,7 +99,7 @@ def bare_guest():
                         "-Wl,-z,noexecstack", "-Wl,--no-warn-rwx-segments", "-I", library,
                         "-T", os.path.join(library, "lib", "guest.ld"), "-o", output,
                         os.path.join(library, "lib", "start.S"), os.path.join(library, "lib", "guest.c"),
-                        os.path.join(ROOT, "tests", "functional", "guest", f"{name}.c")], check=True)
+                        *(os.path.join(ROOT, source) for source in sources), *options], check=True)
         return output
     return make
 
