@@ -181,7 +181,7 @@ static void what_was_written_before_it_was_added_is_not_lost(void **state)
 
 	signal_source(&f->source[0]);
 	add(&f->source[0], on_event);
-	wait_until(f->source[0].calls);
+	wait_until(f->source[0].calls > 0);
 	assert_int_equal(f->source[0].calls, 1);
 }
 
@@ -197,7 +197,7 @@ static void unsuitable_descriptors_are_refused(void **state)
 	assert_int_equal(irq_source_add(f->set, f->source[0].fd, on_event, NULL, &source), -EEXIST);
 	close(blocking);
 	signal_source(&f->source[0]);
-	wait_until(f->source[0].calls);
+	wait_until(f->source[0].calls > 0);
 }
 
 static void a_removed_source_is_not_called(void **state)
