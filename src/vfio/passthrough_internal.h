@@ -57,6 +57,7 @@ struct passthrough {
 	unsigned vector_count;
 	struct passthrough_vector *vectors;
 	struct passthrough_vector failed, wanted; /* error and request */
+	atomic_bool error_told; /* to a person */
 };
 
 /* passthrough_config.c: describe the function; forward what is the device's. */

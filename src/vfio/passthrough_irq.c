@@ -18,6 +18,7 @@
 
 #include "base/irq_sources.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "vfio/passthrough_internal.h"
 
@@ -44,8 +45,11 @@ static void on_error(void *opaque)
 {
 	struct passthrough_vector *vector = opaque;
 
-	log_line("%s: the host reports an error of the device",
-		 pci_function_name(vector->p->function));
+	/* A guest may cause one after the other: the first is told. */
+	trace_passthrough_error(pci_function_name(vector->p->function));
+	if (!atomic_exchange(&vector->p->error_told, true))
+		log_line("%s: the host reports an error of the device",
+			 pci_function_name(vector->p->function));
 	passthrough_fail(vector->p, PCI_ERROR_FUNCTION);
 }
 

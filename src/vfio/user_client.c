@@ -51,14 +51,20 @@ static int region_write(void *backend, unsigned region, uint64_t offset, const v
 	return rc;
 }
 
-/* Posted: it waits for nobody but the socket. */
+/*
+ * Posted: it waits for nobody but the socket. While the connection is exchanged there is
+ * nobody to tell: whoever does that is a reset, after which the register is set again.
+ */
 static void set_command(void *backend, uint16_t command)
 {
 	struct user_client *c = backend;
 	uint8_t bytes[2] = { (uint8_t)command, (uint8_t)(command >> 8) };
 
 	c->bus_master = command & PCI_COMMAND_MASTER;
-	(void)region_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes, sizeof(bytes));
+	if (pthread_rwlock_tryrdlock(&c->lock))
+		return;
+	(void)user_client_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes, sizeof(bytes));
+	pthread_rwlock_unlock(&c->lock);
 }
 
 static int irq_count(void *backend, unsigned index, unsigned *count)
