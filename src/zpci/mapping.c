@@ -150,8 +150,11 @@ static int apply(struct zpci_function *f, const struct ioat_run *run)
 			return rc;
 	}
 	rc = dma_mapping_make(made, run->first, last, run->absolute, run->writable);
-	/* Also of what was mapped already: the program may have let go of it, and taken it again. */
-	if (!rc && run->writable && f->zpci->memory.written)
+	/*
+	 * Also of what was mapped already: the program may have let go of it, and taken it
+	 * again. And after an error: part of it may be mapped.
+	 */
+	if (run->writable && f->zpci->memory.written)
 		f->zpci->memory.written(f->zpci->memory.opaque, run->absolute, last - run->first + 1);
 	return rc;
 }

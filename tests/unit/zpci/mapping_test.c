@@ -442,6 +442,25 @@ static void page_that_the_host_refuses_keeps_nothing_mapped_that_is_taken_away(v
 	assert_int_equal(host.pages[7], 0xb000);
 }
 
+static void run_that_is_mapped_in_part_counts_as_written(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA + 0x2000, 0xa000, true);
+	guest_rpcit(g, SDMA, 0x10000);
+	assert_int_equal(g->vcpu.cc, 0);
+	/* A page before it, which can be mapped, and one behind it, which cannot. */
+	guest_map(g, SDMA + 0x1000, 0x9000, true);
+	guest_map(g, SDMA + 0x3000, 0xb000, true);
+	host.refused = 0xb000;
+	guest_clear(g);
+	refresh_until_done(g, SDMA, 0x10000);
+	assert_int_equal(g->vcpu.cc, 1);
+	assert_int_equal(host.pages[1], 0x9000);
+	assert_true(g->written_calls > 0);
+}
+
 static void what_is_taken_away_later_in_the_range_makes_room(void **state)
 {
 	struct guest *g = *state;
@@ -616,6 +635,7 @@ int main(void)
 		TEST(refresh_that_ended_elsewhere_is_not_gone_on_with),
 		TEST(refresh_tells_when_nothing_more_can_be_mapped),
 		TEST(page_that_the_host_refuses_keeps_nothing_mapped_that_is_taken_away),
+		TEST(run_that_is_mapped_in_part_counts_as_written),
 		TEST(what_is_taken_away_later_in_the_range_makes_room),
 		TEST(tables_that_name_one_table_everywhere_take_bounded_attempts),
 		TEST(malformed_table_is_an_error_and_keeps_dma_back),
