@@ -124,9 +124,10 @@ struct pci_device_ops {
 	void (*bar_write)(void *device, unsigned bar, uint64_t offset, unsigned size,
 			  uint64_t value);
 	/*
-	 * A block store: `length` bytes (8 to 4096) at `offset`, all inside the
-	 * BAR. Returns 0, or a negative errno, which the guest sees as a failed
-	 * store.
+	 * A block store: `length` bytes (1 to 4096) at `offset`, all inside the BAR.
+	 * They are doublewords at a multiple of 8, unless the function takes others
+	 * (zpci_function_config.relaxed_store_block). Returns 0, or a negative errno,
+	 * which the guest sees as a failed store.
 	 */
 	int (*bar_write_block)(void *device, unsigned bar, uint64_t offset, const void *data,
 			       unsigned length);

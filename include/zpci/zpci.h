@@ -161,7 +161,8 @@ struct zpci_machine_ops {
 };
 
 /*
- * Guest memory: absolute addresses [0, size), mapped at `base` in one piece.
+ * Guest memory: absolute addresses [0, size), mapped at `base` in one piece. Both are
+ * multiples of 4096.
  * `written`, if not NULL, is told what libzpci or a device has stored.
  */
 struct zpci_guest_memory {
@@ -220,8 +221,9 @@ void zpci_destroy(struct zpci *zpci);
 /* --- functions ------------------------------------------------------------- */
 
 /*
- * How the bus of a passed-through function is mapped in a host's IOMMU. All are called
- * from threads of vCPUs and of whoever plugs and unplugs, map and unmap one at a time.
+ * How the bus of a passed-through function is mapped in a host's IOMMU. At first nothing is
+ * mapped, and nothing is let through. map and unmap are called one at a time, from threads
+ * of vCPUs and of whoever unplugs or resets; gate is called from any thread, also meanwhile.
  * Addresses and lengths are multiples of 4 KiB.
  */
 struct zpci_mapping_ops {
@@ -274,7 +276,7 @@ struct zpci_function_config {
 	bool has_util_string;
 	uint8_t util_string[ZPCI_UTIL_STRING_SIZE];
 
-	uint64_t sdma, edma;      /* first and last DMA address */
+	uint64_t sdma, edma; /* first and last DMA address, of whole pages */
 	uint16_t interrupts;      /* how many vectors a guest may register, 1 to 2048 */
 	uint16_t store_block_max; /* bytes of PCISTB, a multiple of 8 from 16 to 4096 */
 	uint16_t update_interval; /* of the measurement block, milliseconds */

@@ -221,7 +221,8 @@ bool zpci_uid_in_use(struct zpci *zpci, uint16_t uid)
 
 static int check_config(const struct zpci_function_config *config, const char **what)
 {
-	if (config->sdma > config->edma || config->sdma & ~PAGE_MASK)
+	if (config->sdma > config->edma || config->sdma & ~PAGE_MASK ||
+	    (config->edma + 1) & ~PAGE_MASK)
 		*what = "DMA addresses out of range";
 	else if (!config->interrupts || config->interrupts > PCI_MSIX_VECTORS_MAX)
 		*what = "number of interrupts out of range (1 to 2048)";
