@@ -106,10 +106,13 @@ writers() {
 		disktool writers $1 $2 50 >/tmp/writers || { say "writers failed"; return 1; }
 	done
 }
+# The driver goes on for a while after that message, and gives the disk up if it dies again then: so,
+# when the disk can be read.
 recovered=0
 while sleep 0.1; do
 	count=$(dmesg | grep -c "The device is ready to resume operations")
-	[ $count = $recovered ] || say "recovered $count"
+	[ $count = $recovered ] && continue
+	dd if=$served of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null && say "recovered $count"
 	recovered=$count
 done &
 writers $served 8 & first=$!
