@@ -155,6 +155,7 @@ struct measurement {
 	uint64_t next_ms;
 	uint32_t samples;
 	uint64_t since[FMB_VALUES]; /* the counters when it was switched on */
+	unsigned serial; /* how often it was switched on */
 };
 
 /* What functions of the same kind have in common: CLP query function group. */

@@ -96,13 +96,14 @@ void measurement_start(struct zpci_function *f, uint64_t address)
 		if (is_level(f, i))
 			m.since[i] = 0;
 	pthread_mutex_lock(&f->lock);
+	m.serial = f->measurement.serial + 1;
 	f->measurement = m;
 	pthread_mutex_unlock(&f->lock);
 }
 
 void measurement_stop(struct zpci_function *f)
 {
-	f->measurement = (struct measurement){ 0 };
+	f->measurement = (struct measurement){ .serial = f->measurement.serial };
 }
 
 /* With the function's lock held. */
@@ -117,9 +118,13 @@ static void update(struct zpci_function *f, const uint64_t values[FMB_VALUES])
 	store64(f, offsetof(struct fmb, last_update), now | FMB_UPDATING);
 	m->samples++;
 	store64(f, 0, (uint64_t)word << 32 | m->samples);
-	for (unsigned i = 0; i < value_count(f); i++)
+	for (unsigned i = 0; i < value_count(f); i++) {
+		/* A device that has been reset counts from 0. */
+		if (values[i] < m->since[i])
+			m->since[i] = 0;
 		store64(f, offsetof(struct fmb, values) + i * sizeof(be64),
 			values[i] - m->since[i]);
+	}
 	store64(f, offsetof(struct fmb, last_update), now & ~FMB_UPDATING);
 	zpci_memory_written(f->zpci, m->address, block_size(f));
 }
@@ -135,19 +140,23 @@ static uint64_t update_if_due(struct zpci_function *f, uint64_t now_ms)
 {
 	uint64_t values[FMB_VALUES] = { 0 };
 	uint64_t failed = 0;
+	unsigned serial;
 	bool look;
 
 	pthread_mutex_lock(&f->lock);
 	look = due(f, now_ms);
+	serial = f->measurement.serial;
 	pthread_mutex_unlock(&f->lock);
 	if (!look)
 		return 0;
 	collect(f, values);
 	pthread_mutex_lock(&f->lock);
-	if (due(f, now_ms) && memory_contains(f->zpci, f->measurement.address, block_size(f))) {
+	/* Switched on anew meanwhile, it counts from later than these values: its turn comes. */
+	look = due(f, now_ms) && f->measurement.serial == serial;
+	if (look && memory_contains(f->zpci, f->measurement.address, block_size(f))) {
 		f->measurement.next_ms = now_ms + f->config.update_interval;
 		update(f, values);
-	} else if (due(f, now_ms)) {
+	} else if (look) {
 		failed = f->measurement.address;
 		measurement_stop(f);
 	}

@@ -557,6 +557,21 @@ static void each_format_of_the_measurement_block_has_its_counters(void **state)
 	measure(3, 1);
 }
 
+static void device_that_was_reset_is_measured_from_then_on(void **state)
+{
+	struct guest *g = plug("testdev,measurement=3");
+
+	set_reg(g, TESTDEV_COUNTERS, 1000);
+	store_be64(guest_fib(g) + 64, FMB_AT);
+	guest_mpcifc(g, 10);
+	assert_int_equal(g->vcpu.cc, 0);
+	pci_function_reset(g->function);
+	set_reg(g, TESTDEV_COUNTERS, 5);
+	zpci_update_measurements(g->zpci, 10000);
+	assert_int_equal(load_be64(guest_at(g, FMB_AT + 48)), 5);
+	guest_free(g);
+}
+
 static void dma_is_counted_from_when_measurement_began(void **state)
 {
 	struct guest *g = *state;
@@ -694,6 +709,7 @@ int main(void)
 		TEST(a_function_error_can_be_recovered_from),
 		TEST(a_permanent_error_cannot),
 		cmocka_unit_test(each_format_of_the_measurement_block_has_its_counters),
+		cmocka_unit_test(device_that_was_reset_is_measured_from_then_on),
 		TEST(dma_is_counted_from_when_measurement_began),
 		TEST(random_stores_do_no_harm),
 		cmocka_unit_test(sizes_that_are_no_power_of_two_are_refused),
