@@ -4,7 +4,8 @@
  *
  * A device may have 2048 vectors, and a host has some hundred for each of its CPUs, so the
  * device gets the first few when the guest enables MSI-X and more when it unmasks one
- * beyond them. Kernels before 6.5 cannot add to what an index has: then all are given up and
+ * beyond them. It gets some at once, though nothing is unmasked yet: devices look at whether
+ * MSI-X is enabled (QEMU's NVMe controller when a queue is made), and Linux unmasks late. Kernels before 6.5 cannot add to what an index has: then all are given up and
  * a larger number is asked for. What the device has signalled in between is lost, so each
  * vector that was in use is raised once; a driver finds nothing to do and goes on.
  *
@@ -189,7 +190,10 @@ void passthrough_irq_update(struct passthrough *p)
 		arm_msi(p, msi);
 	}
 	if (index == VFIO_PCI_MSIX_IRQ_INDEX) {
-		p->index = index;
+		if (!p->index) {
+			p->index = index;
+			(void)enable(p, MIN(p->vector_count, VECTORS_AT_FIRST));
+		}
 		for (unsigned i = 0; i < pci_function_msix_vectors(p->function); i++)
 			arm_msix(p, i);
 	}

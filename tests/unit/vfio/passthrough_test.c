@@ -576,7 +576,9 @@ static void a_vector_of_msix_sends_the_guests_message(void **state)
 
 	assert_int_equal(pci_function_msix_vectors(d->f), MSIX_VECTORS);
 	enable_msix(d);
-	assert_int_equal(d->enabled[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+	/* The device sees at once that it is enabled, and gets what it signals by when that is used. */
+	assert_in_range(d->enabled[VFIO_PCI_MSIX_IRQ_INDEX], 1, 16);
+	assert_int_equal(d->fds[VFIO_PCI_MSIX_IRQ_INDEX][3], -1);
 	set_vector(d, 3, 0xfe00000000000000ull, 0x33);
 	raise_irq(d, VFIO_PCI_MSIX_IRQ_INDEX, 3);
 	wait_for(&d->messages, 1);
