@@ -287,6 +287,25 @@ static int open_iommufd(struct kernel_device *d, const char *path, const char *g
 				   &d->iommu, error, error_size);
 }
 
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The device first: its DMA ends before what it may reach does. */
+void kernel_close(struct kernel_device *d)
+{
+	close_one(&d->fd);
+	if (d->iommu)
+		d->iommu->ops->destroy(d->iommu);
+	d->iommu = NULL;
+	close_one(&d->group);
+	close_one(&d->container);
+	close_one(&d->iommufd);
+}
+
 int kernel_open(struct kernel_device *d, enum kernel_iommufd iommufd, uint8_t *memory,
 		uint64_t memory_size, char *error, size_t error_size)
 {
@@ -314,26 +333,12 @@ int kernel_open(struct kernel_device *d, enum kernel_iommufd iommufd, uint8_t *m
 				"iommufd=on: the kernel has no /dev/iommu, or no node below "
 				"/dev/vfio/devices for it (Linux 6.6 with CONFIG_IOMMUFD and "
 				"CONFIG_VFIO_DEVICE_CDEV has); leave it away");
-	if (has_node && iommufd != KERNEL_IOMMUFD_OFF)
-		return open_iommufd(d, node, group, memory, memory_size, error, error_size);
+	if (has_node && iommufd != KERNEL_IOMMUFD_OFF) {
+		rc = open_iommufd(d, node, group, memory, memory_size, error, error_size);
+		/* Not asked for: what the older interface says of it counts, if it is there. */
+		if (!rc || iommufd == KERNEL_IOMMUFD_ON || access("/dev/vfio/vfio", F_OK))
+			return rc;
+		kernel_close(d);
+	}
 	return open_type1(d, group, memory, memory_size, error, error_size);
-}
-
-static void close_one(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-/* The device first: its DMA ends before what it may reach does. */
-void kernel_close(struct kernel_device *d)
-{
-	close_one(&d->fd);
-	if (d->iommu)
-		d->iommu->ops->destroy(d->iommu);
-	d->iommu = NULL;
-	close_one(&d->group);
-	close_one(&d->container);
-	close_one(&d->iommufd);
 }
