@@ -25,6 +25,13 @@ gone() {
 	done
 	return 1
 }
+# Writes to a disk until that fails; ends when it has begun.
+write_on() {
+	rm -f /tmp/lost
+	read -r a b c d before rest </sys/block/${1##*/}/stat
+	disktool writers $1 4 100000 >/tmp/lost &
+	until read -r a b c d writes rest </sys/block/${1##*/}/stat && [ $writes -gt $before ]; do sleep 0.1; done
+}
 modprobe nvme || exit 1
 say listening
 while read -r line; do
@@ -124,7 +131,7 @@ def test_a_disk_taken_away_by_force_fails_alone_and_can_come_again(guest_shell, 
                                          f"nvme,file={victim},serial=victim,id=victim"])
     guest.execute(START_WRITERS)
     for _ in range(3):
-        guest.execute("victim=$(disk victim) && disktool writers $victim 4 100000 >/tmp/lost & sleep 1")
+        guest.execute("write_on $(disk victim)")
         guest.client.command("device_del", id="victim", force=True)
         guest.client.wait_event("DEVICE_DELETED", device="victim")
         with pytest.raises(qmp.QmpError) as error:
@@ -226,7 +233,7 @@ def test_a_slot_is_powered_off_and_on_by_the_guest(guest_shell, make_disk):
         guest.execute(f"echo 1 >{slot} && disk cycled && [ $(cat {slot}) = 1 ]")
         assert guest.sum("cycled") == disk.sha256(cycled)
     # In the midst of writing, the writers fail and nobody else does.
-    guest.execute("disktool writers $(disk cycled) 4 100000 >/tmp/lost & sleep 1")
+    guest.execute("write_on $(disk cycled)")
     guest.execute(f"echo 0 >{slot} && gone cycled; wait $!; grep -q disktool: /tmp/lost")
     # What is powered off is given back at once.
     guest.remove("cycled")

@@ -39,7 +39,9 @@ class Hung:
         with open(self.flag, "w"):
             pass
         self.guest.execute("dev=$(disk hung); for i in 1 2 3 4; do "
-                           "dd if=$dev of=/dev/null bs=64k count=4 skip=$i iflag=direct 2>/dev/null & done; sleep 1")
+                           "dd if=$dev of=/dev/null bs=64k count=4 skip=$i iflag=direct 2>/dev/null & done; "
+                           "until read -r reads rest </sys/block/${dev##*/}/inflight && [ $reads -gt 0 ]; do "
+                           "sleep 0.1; done")
 
     def answer(self):
         os.unlink(self.flag)
