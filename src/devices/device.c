@@ -72,7 +72,7 @@ static const struct device_property common_properties[] = {
 					  .help = "milliseconds between updates of the "
 						  "measurement block" },
 	[COMMON_RELAXED_TRANSLATION] = { "relaxed-translation", DEVICE_SWITCH,
-					 .preset = "on, in zvisor-0.9 off",
+					 .preset = "on, in zvisor-0.9 and passed through off",
 					 .help = "the guest may do without I/O address "
 						 "translation" },
 	[COMMON_STANDBY] = { "standby", DEVICE_SWITCH, .preset = "off",
