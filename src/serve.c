@@ -70,7 +70,7 @@ static int listen_at(const char *path, char *error, size_t error_size)
 			 sizeof(address.sun_path) - 1);
 		return -ENAMETOOLONG;
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	rc = clear_path(&address, error, error_size);
 	if (!rc) {
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -48,7 +48,7 @@ static int open_socket(const char *path, char *error, size_t error_size)
 		return say(error, error_size, -EINVAL,
 			   "longer than the %zu bytes that a socket's name can have",
 			   sizeof(address.sun_path) - 1);
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return say(error, error_size, -EIO, "%s", strerror(errno));
