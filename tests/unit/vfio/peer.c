@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "peer.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -112,7 +113,7 @@ void peer_write(int socket, unsigned region, uint64_t offset, uint64_t value, un
 	struct {
 		struct user_region_access access;
 		uint64_t value;
-	} command = { { offset, region, size }, value };
+	} command = { { offset, region, size }, htole64(value) };
 
 	assert_int_equal(peer_call(socket, USER_REGION_WRITE, &command, 16 + size, NULL, 0), 0);
 }
@@ -128,7 +129,7 @@ uint64_t peer_read(int socket, unsigned region, uint64_t offset, unsigned size)
 	assert_int_equal(peer_call(socket, USER_REGION_READ, &access, sizeof(access), &reply,
 				   16 + size), 0);
 	assert_memory_equal(&reply.access, &access, sizeof(access));
-	return reply.value;
+	return le64toh(reply.value);
 }
 
 int peer_map(int socket, uint64_t address, uint64_t size, int fd, uint64_t offset, uint32_t flags)

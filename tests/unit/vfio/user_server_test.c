@@ -2,6 +2,7 @@
 /* The server of vfio-user, with testdev behind it, and a client that says what it likes. */
 #include "peer.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -222,9 +223,11 @@ static void command_without_reply_is_done_before_the_next(void **state)
 		uint64_t value;
 	} command = { { TESTDEV_SCRATCH, 0, 8 }, 0 };
 
-	for (command.value = 1; command.value < 100; command.value++)
+	for (uint64_t value = 1; value < 100; value++) {
+		command.value = htole64(value);
 		peer_send(w->socket, USER_REGION_WRITE, USER_NO_REPLY, &command, sizeof(command),
 			  NULL, 0);
+	}
 	assert_int_equal(peer_read(w->socket, 0, TESTDEV_SCRATCH, 8), 99);
 }
 
@@ -354,8 +357,10 @@ static void check_dma(struct world *w, bool sealed)
 	begin_transfer(w, IOVA + 0x1008, 0x2ff8, TESTDEV_OP_FILL);
 	assert_int_equal(outcome(w), TESTDEV_DONE_OK);
 	memcpy(&first, memory + 0x11008, 8);
+	first = le64toh(first);
 	assert_true(first == 0x1122334455667788);
 	memcpy(&first, memory + 0x20ff8, 8);
+	first = le64toh(first);
 	assert_true(first == 0x1122334455667788 + 0x2ff0 / 8);
 	begin_transfer(w, IOVA + 0x1008, 0x2ff8, TESTDEV_OP_COMPARE);
 	assert_int_equal(outcome(w), TESTDEV_DONE_OK);
@@ -368,6 +373,7 @@ static void check_dma(struct world *w, bool sealed)
 	assert_int_equal(outcome(w), TESTDEV_DONE_FAULT);
 	assert_int_equal(peer_event(error, PEER_PATIENCE_MS), 1);
 	memcpy(&first, memory + 0x20000, 8);
+	first = le64toh(first);
 	assert_true(first == 0x1122334455667788 + 0x1ff8 / 8);
 	begin_transfer(w, IOVA, 0x3000, TESTDEV_OP_FILL);
 	assert_int_equal(outcome(w), TESTDEV_DONE_OK);
@@ -457,12 +463,14 @@ static void unmap_waits_for_an_access_and_the_rest_goes_on(void **state)
 	/* No answer before this one's, which ends the access. */
 	assert_int_equal(peer_read(w->socket, 0, TESTDEV_ID, 8), TESTDEV_ID_VALUE);
 	memcpy(&value, memory, 8);
+	value = le64toh(value);
 	assert_true(value == 0);
 	peer_write(w->socket, 0, TESTDEV_DMA_COMMAND, TESTDEV_OP_RELEASE, 8);
 	assert_true(peer_receive(w->socket, &message));
 	assert_int_equal(message.header.command, USER_DMA_UNMAP);
 	assert_int_equal(message.header.flags, USER_TYPE_REPLY);
 	memcpy(&value, memory, 8);
+	value = le64toh(value);
 	assert_true(value == 0x1122334455667788);
 	munmap(memory, MEMORY);
 	close(fd);
@@ -507,9 +515,9 @@ static void memory_without_a_file_is_reached_by_messages(void **state)
 	const struct {
 		struct user_region_access access;
 		uint64_t value;
-	} fill = { { TESTDEV_DMA_COMMAND, 0, 8 }, TESTDEV_OP_FILL },
-	  compare = { { TESTDEV_DMA_COMMAND, 0, 8 }, TESTDEV_OP_COMPARE },
-	  scratch = { { TESTDEV_SCRATCH, 0, 8 }, 77 };
+	} fill = { { TESTDEV_DMA_COMMAND, 0, 8 }, htole64(TESTDEV_OP_FILL) },
+	  compare = { { TESTDEV_DMA_COMMAND, 0, 8 }, htole64(TESTDEV_OP_COMPARE) },
+	  scratch = { { TESTDEV_SCRATCH, 0, 8 }, htole64(77) };
 	struct user_message message;
 	uint8_t memory[4096] = { 0 };
 	uint64_t value;
@@ -523,6 +531,7 @@ static void memory_without_a_file_is_reached_by_messages(void **state)
 	assert_true(peer_receive(w->socket, &message));
 	assert_int_equal(message.header.command, USER_REGION_WRITE);
 	memcpy(&value, memory + 0x48, 8);
+	value = le64toh(value);
 	assert_true(value == 0x1122334455667789);
 	assert_int_equal(outcome(w), TESTDEV_DONE_OK);
 	assert_int_equal(peer_read(w->socket, 0, TESTDEV_SCRATCH, 8), 77);
@@ -559,6 +568,7 @@ static void nothing_of_a_client_is_left_for_the_next(void **state)
 	begin_transfer(w, IOVA, 8, TESTDEV_OP_FILL);
 	assert_int_equal(outcome(w), TESTDEV_DONE_FAULT);
 	memcpy(&value, memory, 8);
+	value = le64toh(value);
 	assert_true(value == 0 || value == 0x1122334455667788); /* of the first one */
 	peer_write(w->socket, 0, TESTDEV_FIRE, 0, 8);
 	assert_int_equal(peer_event(irq, 0), 0);
