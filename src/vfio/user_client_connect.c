@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,13 +136,23 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 
 /* --- regions ----------------------------------------------------------------------------------- */
 
+/* All of it is in the file, which does not shrink: touching it is no SIGBUS. */
+static bool is_in_file(int fd, uint64_t start, uint64_t offset, uint64_t length)
+{
+	struct stat status;
+
+	return !fstat(fd, &status) && status.st_size >= 0 &&
+	       range_fits(start, offset, (uint64_t)status.st_size) &&
+	       range_fits(start + offset, length, (uint64_t)status.st_size);
+}
+
 static void map_area(struct passthrough_region *region, int fd, uint64_t start, uint64_t offset,
 		     uint64_t length, void *again)
 {
 	void *host;
 
 	if (!length || region->areas == PASSTHROUGH_AREAS_MAX ||
-	    !range_fits(offset, length, region->size))
+	    !range_fits(offset, length, region->size) || !is_in_file(fd, start, offset, length))
 		return;
 	host = mmap(again, length, PROT_READ | PROT_WRITE, MAP_SHARED | (again ? MAP_FIXED : 0),
 		    fd, (off_t)(start + offset));

@@ -82,11 +82,10 @@ void user_memory_free(struct user_memory *memory)
 
 /* --- files ------------------------------------------------------------------------------ */
 
-static struct file *open_file(int fd, const struct stat *status, int access)
+static struct file *open_file(int fd, const struct stat *status, int access, bool sealed)
 {
 	struct file *file = calloc(1, sizeof(*file));
 	int protection = access == O_RDWR ? PROT_READ | PROT_WRITE : PROT_READ;
-	int seals = fcntl(fd, F_GET_SEALS);
 
 	if (!file)
 		return NULL;
@@ -97,7 +96,7 @@ static struct file *open_file(int fd, const struct stat *status, int access)
 		.size = (uint64_t)status->st_size,
 		.fd = -1,
 	};
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || access == O_WRONLY) {
+	if (!sealed || access == O_WRONLY) {
 		file->fd = fd;
 		return file;
 	}
@@ -115,6 +114,9 @@ static int find_file(struct user_memory *memory, int fd, uint64_t offset, uint64
 		     struct file **result)
 {
 	int access = fcntl(fd, F_GETFL);
+	/* Before its size is looked at: from then on it is not less. */
+	int seals = fcntl(fd, F_GET_SEALS);
+	bool sealed = seals >= 0 && seals & F_SEAL_SHRINK;
 	struct file *file;
 	struct stat status;
 
@@ -133,7 +135,7 @@ static int find_file(struct user_memory *memory, int fd, uint64_t offset, uint64
 	}
 	if (memory->file_count == FILES_MAX)
 		return -ENOSPC;
-	file = open_file(fd, &status, access);
+	file = open_file(fd, &status, access, sealed);
 	if (!file)
 		return -ENOMEM;
 	file->next = memory->files;
