@@ -5,6 +5,9 @@ Two kinds of guests are measured. Freestanding ones (bench/guest) time short sli
 known number of instructions with their own clock. Debian's kernel is timed by this machine's
 clock up to /init, and by its own in the shell script that it then runs.
 
+Passthrough is measured in an x86-64 host with VFIO, which QEMU emulates (zvlib/hosts.py): what zvisor
+does there is compared with what the host's kernel does by itself, in the same host.
+
 Each value is the median of all slices or runs. zvisor and its peer take turns, so that what
 else happens on the machine meets both. A ratio says how many times as fast as its peer zvisor is.
 Of what runs for seconds, the host's CPU time is taken as well (all threads of the process): it
@@ -26,9 +29,10 @@ import tempfile
 import textwrap
 import time
 
-from zvlib import debian, initrd, run
+from zvlib import debian, hosts, initrd, run
 
 NAMES = ["loop", "timer", "boot", "shell", "fork", "nvme", "pci", "zpci", "memory"]
+ALL_NAMES = NAMES + ["passthrough"]
 MIB = 1 << 20
 
 # How a measure reads: what it is, its unit, whether more is better, what it is to reach, and
@@ -69,6 +73,20 @@ MEASURES = {
     "dma-overhead": Measure("the same by DMA takes more by", "ns", False, 50, None, None),
     "walk-page": Measure("walk of 256 MiB in one run, of a page", "ns", False, None, None, None),
     "work-speed": Measure("shell, fork, NVMe, of one core's time", "million/s", True, None, None, None),
+    "eventfd-wake": Measure("host: an eventfd wakes a thread", "us", False, None, None, None),
+    "interrupt-idle": Measure("host: an eventfd's interrupt, waiting CPU", "us", False, None, None, None),
+    "interrupt-ratio": Measure("the latter against the former", "times", False, 1.5, None, None),
+    "interrupt-busy": Measure("host: an eventfd's interrupt, busy CPU", "us", False, None, None, None),
+    "type1-map-calls": Measure("host: type1, 256 pages mapped, a call each", "us", False, None, None, None),
+    "type1-map": Measure("the same by one RPCIT", "us", False, None, None, None),
+    "type1-map-ratio": Measure("the latter against the former", "times", False, 1.1, None, None),
+    "type1-unmap-calls": Measure("host: type1, 256 pages unmapped, a call each", "us", False, None, None, None),
+    "type1-unmap": Measure("the same by one RPCIT", "us", False, None, None, None),
+    "type1-flush": Measure("the same by one RPCIT for 4 GiB", "us", False, None, None, None),
+    "type1-unmap-ratio": Measure("a call each against one RPCIT", "times", True, 10, None, None),
+    "bar-store-native": Measure("host: store to a mapped BAR, native", "ns", False, None, None, None),
+    "bar-store": Measure("host: PCISTG to it, in a guest", "ns", False, None, None, None),
+    "bar-store-ratio": Measure("the latter against the former", "times", False, 2, None, None),
     "memory": Measure("memory beside the guest's own", "MiB", False, 64, None, None),
 }
 
@@ -85,7 +103,27 @@ OF_NAME = {
              "zpci-sic", "zpci-rpcit-pair", "zpci-rpcit-range", "zpci-rpcit-aperture",
              "rpcit-used", "dma-miss", "dma-copy", "dma-overhead", "walk-page", "nvme-queue-1", "nvme-queue-4", "nvme-scaling"],
     "memory": ["memory"],
+    "passthrough": ["eventfd-wake", "interrupt-idle", "interrupt-ratio", "interrupt-busy", "type1-map-calls",
+                    "type1-map", "type1-map-ratio", "type1-unmap-calls", "type1-unmap", "type1-flush",
+                    "type1-unmap-ratio", "bar-store-native", "bar-store", "bar-store-ratio"],
 }
+
+# What is measured in a host with VFIO: slices whose names are those of other measures, and ratios.
+HOST_SLICES = {"pcistg-bar": "bar-store"}
+HOST_RATIOS = {"interrupt-ratio": ("interrupt-idle", "eventfd-wake"), "type1-map-ratio": ("type1-map", "type1-map-calls"),
+               "type1-unmap-ratio": ("type1-unmap-calls", "type1-unmap"), "bar-store-ratio": ("bar-store", "bar-store-native")}
+HOST_SCRIPT = """
+vfio_bind $ZVISOR_FUNCTION
+# Its serial line is slow: first all is measured, then told, and no more than is wanted.
+interrupt_bench /bench/interrupt 101 >/tmp/interrupt
+mapping_bench $ZVISOR_FUNCTION >/tmp/mapping
+zvisor run --kernel /bench/access --memory 64M --device vfio,host=$ZVISOR_FUNCTION </dev/null >/tmp/access
+grep -h -E "^bench (interrupt|eventfd|type1|bar-store|pcistg-bar)" /tmp/interrupt /tmp/mapping /tmp/access
+"""
+HOST_FILES = {"bin/interrupt_bench": "bench/interrupt_bench", "bin/mapping_bench": "bench/mapping_bench",
+              "bench/interrupt": "bench/guest/interrupt", "bench/access": "bench/guest/access"}
+# Until a host has done all that, on a machine that is busy with other things.
+HOST_LIMIT = 500
 
 SHELL_ROUNDS = 100000
 # No round begins that might not end within this.
@@ -257,6 +295,8 @@ class Bench:
                           lambda side, name=name: self.bare_metal(side, name, disk))
             if "zpci" in self.names:
                 self.library(number)
+            if "passthrough" in self.names:
+                self.passthrough(number, folder, disk)
             if boots:
                 self.each(number, "boot", lambda side: self.boot(side, images["boot"]))
             if workloads:
@@ -301,6 +341,37 @@ class Bench:
         for name, count, nanoseconds in re.findall(r"^bench (\S+) (\d+) (\d+)$", text, re.M):
             if name in MEASURES:
                 self.zvisor.take(name, int(nanoseconds) / int(count))
+
+    def passthrough(self, number, folder, disk):
+        self.say(f"round {number} of {self.rounds}: a host with VFIO")
+        try:
+            self.host(folder, disk)
+        except (run.RunError, hosts.HostError, Failed) as error:
+            self.failed.append(f"a host with VFIO: {error}")
+            self.say(f"failed: {error}")
+
+    def host(self, folder, disk):
+        files = {there: os.path.join(run.build_folder(), here) for there, here in HOST_FILES.items()}
+        for path in files.values():
+            if not os.path.exists(path):
+                raise Failed(f"there is no {path}: it takes cmocka and s390x-linux-gnu-gcc to build it")
+        status, said = hosts.perform(hosts.X86(run.build_folder()), folder, HOST_SCRIPT, HOST_LIMIT,
+                                     say=lambda line: None, disk=disk, files=files)
+        if status:
+            raise Failed(f"the script in the host ended with {status}: {said.splitlines()[-2]}")
+        slices = collections.defaultdict(list)
+        for name, count, nanoseconds in re.findall(r"^bench (\S+) (\d+) (\d+)\r?$", said, re.M):
+            name = HOST_SLICES.get(name, name)
+            if name in OF_NAME["passthrough"]:
+                unit = 1e3 if MEASURES[name].unit == "us" else 1
+                slices[name].append(int(nanoseconds) / int(count) / unit)
+        for name, samples in slices.items():
+            for sample in samples:
+                self.zvisor.take(name, sample)
+        for ratio, (above, below) in HOST_RATIOS.items():
+            if above not in slices or below not in slices:
+                raise Failed(f"{above} or {below} was not measured")
+            self.zvisor.take(ratio, statistics.median(slices[above]) / statistics.median(slices[below]))
 
     def bare_metal(self, side, name, disk):
         guest = os.path.join(run.build_folder(), "bench", "guest", "pci" if name == "zpci" else name)
@@ -526,6 +597,9 @@ def table(bench, load):
     if bench.peer and not bench.peer.has_nvme and {"pci", "zpci"} & set(bench.names):
         notes.append(f"{bench.peer.name} has no NVMe on s390x: its PCI instructions are measured with a virtio"
                      " function.")
+    if "passthrough" in bench.names:
+        notes.append("The host with VFIO is emulated by QEMU, instruction by instruction: what zvisor executes there"
+                     " takes some ten times as long as outside, devices and IOMMU do not.")
     if "zpci" in bench.names:
         notes.append("RPCIT walks no table in zvisor: it forgets translations, and DMA fetches them anew"
                      " (\"not in the IOTLB\"). QEMU walks them all.")
@@ -559,7 +633,7 @@ def by_cpu_time(bench):
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="measure only these: " + " ".join(NAMES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="measure only these: " + " ".join(ALL_NAMES) + " (default: all but passthrough)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is repeated at most (default: 5)")
     parser.add_argument("--quick", action="store_true", help="once each, and less of it")
     parser.add_argument("--alone", action="store_true", help="without QEMU beside it")
@@ -569,8 +643,8 @@ def main():
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds}: it takes at least 1")
     for name in options.names:
-        if name not in NAMES:
-            parser.error(f"no such measure: {name} (there are: {' '.join(NAMES)})")
+        if name not in ALL_NAMES:
+            parser.error(f"no such measure: {name} (there are: {' '.join(ALL_NAMES)})")
     if options.check:
         return 0
 
