@@ -32,7 +32,7 @@ import time
 from zvlib import debian, hosts, initrd, run
 
 NAMES = ["loop", "timer", "boot", "shell", "fork", "nvme", "pci", "zpci", "memory"]
-ALL_NAMES = NAMES + ["passthrough"]
+ALL_NAMES = NAMES + ["vfio-user", "direct", "passthrough"]
 MIB = 1 << 20
 
 # How a measure reads: what it is, its unit, whether more is better, what it is to reach, and
@@ -87,6 +87,12 @@ MEASURES = {
     "bar-store-native": Measure("host: store to a mapped BAR, native", "ns", False, None, None, None),
     "bar-store": Measure("host: PCISTG to it, in a guest", "ns", False, None, None, None),
     "bar-store-ratio": Measure("the latter against the former", "times", False, 2, None, None),
+    "built-in-4k": Measure("NVMe reads of 4 KiB, built in", "/s", True, None, None, None),
+    "served-4k": Measure("the same by vfio-user", "/s", True, None, None, None),
+    "served-ratio": Measure("the latter against the former", "times", True, 0.7, None, None),
+    "translated-4k": Measure("NVMe reads of 4 KiB, newer kernel, translated", "/s", True, None, None, None),
+    "direct-4k": Measure("the same with direct mapping", "/s", True, None, None, None),
+    "direct-ratio": Measure("the latter against the former", "times", True, None, None, None),
     "memory": Measure("memory beside the guest's own", "MiB", False, 64, None, None),
 }
 
@@ -103,6 +109,8 @@ OF_NAME = {
              "zpci-sic", "zpci-rpcit-pair", "zpci-rpcit-range", "zpci-rpcit-aperture",
              "rpcit-used", "dma-miss", "dma-copy", "dma-overhead", "walk-page", "nvme-queue-1", "nvme-queue-4", "nvme-scaling"],
     "memory": ["memory"],
+    "vfio-user": ["built-in-4k", "served-4k", "served-ratio"],
+    "direct": ["translated-4k", "direct-4k", "direct-ratio"],
     "passthrough": ["eventfd-wake", "interrupt-idle", "interrupt-ratio", "interrupt-busy", "type1-map-calls",
                     "type1-map", "type1-map-ratio", "type1-unmap-calls", "type1-unmap", "type1-flush",
                     "type1-unmap-ratio", "bar-store-native", "bar-store", "bar-store-ratio"],
@@ -112,6 +120,10 @@ OF_NAME = {
 HOST_SLICES = {"pcistg-bar": "bar-store"}
 HOST_RATIOS = {"interrupt-ratio": ("interrupt-idle", "eventfd-wake"), "type1-map-ratio": ("type1-map", "type1-map-calls"),
                "type1-unmap-ratio": ("type1-unmap-calls", "type1-unmap"), "bar-store-ratio": ("bar-store", "bar-store-native")}
+# Ratios of two kinds of reads in Linux.
+READ_RATIOS = {"served-ratio": ("served-4k", "built-in-4k"), "direct-ratio": ("direct-4k", "translated-4k")}
+# Direct mapping takes a kernel of 6.15 or newer.
+NEWER_SUITE = "forky"
 HOST_SCRIPT = """
 vfio_bind $ZVISOR_FUNCTION
 # Its serial line is slow: first all is measured, then told, and no more than is wanted.
@@ -157,6 +169,14 @@ end nvme-4k COUNT4K
 begin nvme-1m
 dd if=/dev/nvme0n1 of=/dev/null bs=1M count=COUNT1M iflag=direct 2>/dev/null || exit 1
 end nvme-1m COUNT1M
+""",
+    "reads": """
+modprobe nvme
+tries=300
+while [ ! -b /dev/nvme0n1 ] && [ $((tries = tries - 1)) -gt 0 ]; do sleep 0.1; done
+begin MEASURE
+dd if=/dev/nvme0n1 of=/dev/null bs=4k count=COUNT4K iflag=direct 2>/dev/null || exit 1
+end MEASURE COUNT4K
 """,
     "queues": """
 modprobe nvme
@@ -296,12 +316,16 @@ class Bench:
             if "zpci" in self.names:
                 self.library(number)
             if "passthrough" in self.names:
-                self.passthrough(number, folder, disk)
+                self.alone(number, "a host with VFIO", lambda: self.host(folder, disk))
             if boots:
                 self.each(number, "boot", lambda side: self.boot(side, images["boot"]))
             if workloads:
                 self.each(number, "boot with " + ", ".join(workloads),
                           lambda side: self.workload(side, images[side], workloads, disk))
+            if "vfio-user" in self.names:
+                self.alone(number, "Linux and vfio-user", lambda: self.served(folder, disk))
+            if "direct" in self.names:
+                self.alone(number, "Linux and direct mapping", lambda: self.direct(folder, disk))
             if queues:
                 self.each(number, "boot with 4 CPUs and queues", lambda side: self.queues(side, images["queues"], disk))
             longest = max(longest, time.monotonic() - begin)
@@ -342,13 +366,46 @@ class Bench:
             if name in MEASURES:
                 self.zvisor.take(name, int(nanoseconds) / int(count))
 
-    def passthrough(self, number, folder, disk):
-        self.say(f"round {number} of {self.rounds}: a host with VFIO")
+    def alone(self, number, what, function):
+        """What has no peer to be compared with."""
+        self.say(f"round {number} of {self.rounds}: {what}")
         try:
-            self.host(folder, disk)
+            function()
         except (run.RunError, hosts.HostError, Failed) as error:
-            self.failed.append(f"a host with VFIO: {error}")
+            self.failed.append(f"{what}: {error}")
             self.say(f"failed: {error}")
+
+    def reads(self, measure, guest, folder, device, append="quiet"):
+        """Reads of 4 KiB in a boot of their own."""
+        script = SCRIPT_HEAD + SCRIPTS["reads"].replace("MEASURE", measure).replace(
+            "COUNT4K", str(COUNTS["COUNT4K"][self.options.quick]))
+        image = initrd.build(guest, os.path.join(folder, f"initrd-{measure}"), script)
+        self.work(self.zvisor, run.zvisor_command(guest.kernel, image, append, "1G", 1, [device]))
+
+    def read_ratio(self, ratio):
+        above, below = (self.zvisor.samples[name] for name in READ_RATIOS[ratio])
+        self.zvisor.take(ratio, above[-1] / below[-1])
+
+    def served(self, folder, disk):
+        guest = debian.fetch(self.options.suite, say=self.say)
+        self.reads("built-in-4k", guest, folder, f"nvme,file={disk}")
+        socket = os.path.join(folder, "device")
+        with subprocess.Popen([run.zvisor_program(), "device", f"nvme,file={disk},socket={socket}"],
+                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                # Its first line says that it is waiting for a client; the few behind it fit into the pipe.
+                server.stderr.readline()
+                self.reads("served-4k", guest, folder, f"vfio-user,socket={socket}")
+            finally:
+                server.terminate()
+        self.read_ratio("served-ratio")
+
+    def direct(self, folder, disk):
+        guest = debian.fetch(NEWER_SUITE, say=self.say)
+        append = "quiet iommu.passthrough=1"
+        self.reads("translated-4k", guest, folder, f"nvme,file={disk},relaxed-translation=off", append)
+        self.reads("direct-4k", guest, folder, f"nvme,file={disk},relaxed-translation=on", append)
+        self.read_ratio("direct-ratio")
 
     def host(self, folder, disk):
         files = {there: os.path.join(run.build_folder(), here) for there, here in HOST_FILES.items()}
@@ -421,8 +478,16 @@ class Bench:
 
     def workload(self, side, image, workloads, disk, cpus=1):
         disk = disk if "nvme" in workloads and side.has_nvme else None
-        with run.Machine(side.linux(self.guest, image, disk, cpus), stdin=None) as machine:
-            if cpus == 1:
+        stats, used = self.work(side, side.linux(self.guest, image, disk, cpus), cpus == 1)
+        if stats and cpus == 1:
+            side.take("memory", stats["memory_kib"] / 1024)
+            if self.instructions and used:
+                side.take("work-speed", (stats["instructions"] - self.instructions) / used / 1e6)
+
+    def work(self, side, command, launch=False):
+        """One boot and what its script measures: the run's statistics, and the CPU time of the measured parts."""
+        with run.Machine(command, stdin=None) as machine:
+            if launch:
                 self.to_init(side, machine)
             used = 0
             while True:
@@ -440,12 +505,9 @@ class Bench:
             machine.expect(r"^zvisor-guest: power off$", 60)
             machine.wait(60)
             stats = machine.stats()
-        if stats and cpus == 1:
-            side.take("memory", stats["memory_kib"] / 1024)
-            if self.instructions and used:
-                side.take("work-speed", (stats["instructions"] - self.instructions) / used / 1e6)
         if begun.group(2) != "0":
             raise Failed(f"the script in the guest ended with {begun.group(2)}")
+        return stats, used
 
     def worked(self, side, name, count, seconds, cpu):
         # The clocks count hundredths; what is shorter is no measurement.
@@ -633,7 +695,7 @@ def by_cpu_time(bench):
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="measure only these: " + " ".join(ALL_NAMES) + " (default: all but passthrough)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="measure only these: " + " ".join(ALL_NAMES) + " (default: all but " + ", ".join(ALL_NAMES[len(NAMES):]) + ")")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is repeated at most (default: 5)")
     parser.add_argument("--quick", action="store_true", help="once each, and less of it")
     parser.add_argument("--alone", action="store_true", help="without QEMU beside it")
