@@ -143,6 +143,25 @@ uint64_t guest_written_bytes(struct guest *g)
 	return host_written_bytes(g->bus);
 }
 
+static time_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+void guest_wait_written(struct guest *g, uint64_t bytes)
+{
+	time_t limit = now() + WAIT_LIMIT_S;
+
+	while (guest_written_bytes(g) < bytes) {
+		assert_true(now() < limit);
+		usleep(10);
+	}
+	assert_int_equal(guest_written_bytes(g), bytes);
+}
+
 unsigned guest_interrupts(struct guest *g, unsigned vector)
 {
 	return host_interrupts(g->bus, vector);
@@ -161,14 +180,6 @@ uint64_t guest_read_register(struct guest *g, uint64_t offset, unsigned size)
 void guest_write_register(struct guest *g, uint64_t offset, unsigned size, uint64_t value)
 {
 	assert_int_equal(pci_function_bar_write(g->function, 0, offset, size, value), 0);
-}
-
-static time_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec;
 }
 
 void guest_wait_register(struct guest *g, uint64_t offset, uint32_t mask, uint32_t value)

@@ -67,6 +67,12 @@ void guest_map(struct guest *g, unsigned page);
 bool guest_is_quiet(struct guest *g);
 uint64_t guest_written_bytes(struct guest *g);
 
+/*
+ * Waits until so many bytes were reported. A report follows its data: who polls a
+ * completion in memory may see it before the owner of memory is told.
+ */
+void guest_wait_written(struct guest *g, uint64_t bytes);
+
 unsigned guest_interrupts(struct guest *g, unsigned vector);
 
 uint64_t guest_read_register(struct guest *g, uint64_t offset, unsigned size);
