@@ -200,7 +200,7 @@ def perform(host, folder, script, limit, say=print, **more):
     """Boots a host for a script, tells what it says, and waits for its end: (status of the script, all that it said)."""
     with host.boot(folder, script, **more) as machine:
         try:
-            ended = follow(machine, r"zvisor-guest: script ended with (\d+)", limit, say)
+            ended = follow(machine, r"^zvisor-guest: script ended with (\d+)", limit, say)
             machine.wait(60)
         except run.RunError as error:
             raise HostError(f"the {host.architecture} host: {error}") from None
