@@ -176,7 +176,14 @@ struct zpci_guest_memory {
 	 * from any thread, with a lock of one function held.
 	 */
 	uint8_t (*storage_key)(void *opaque, uint64_t absolute);
-	void *reserved[3]; /* NULL */
+	/*
+	 * Told, if not NULL, when a function that translates in a host (zpci_function_config.mapping) begins to
+	 * reach all of memory without tables (direct mapping), and when it ends: what it
+	 * stores meanwhile, `written` is not told. From any thread, with a lock of the
+	 * function held; begins and ends of several functions may overlap.
+	 */
+	void (*stores_unseen)(void *opaque, bool begin);
+	void *reserved[2]; /* NULL */
 };
 
 struct zpci_config {

@@ -205,6 +205,14 @@ int cpu_complex_set_handler(struct cpu_complex *, uint16_t opcode, cpu_insn_hand
  */
 void cpu_complex_memory_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
 
+/*
+ * From now on (`begin`), or no longer, there is one more who stores to memory without
+ * telling, such as a device that another process or the host's hardware lets reach all of
+ * it. The CPUs then notice what has changed in a page of code when the guest has purged the
+ * page's translation (IPTE, IDTE, PTLB …) and translates it anew. Any thread.
+ */
+void cpu_complex_stores_unseen(struct cpu_complex *, bool begin);
+
 /* The storage key of the frame that contains an absolute address; 0 beyond memory. Any thread. */
 uint8_t cpu_complex_storage_key(struct cpu_complex *, uint64_t absolute);
 

@@ -111,6 +111,11 @@ static void pci_memory_written(void *opaque, uint64_t absolute, uint64_t length)
 	cpu_complex_memory_written(((struct machine *)opaque)->cpus, absolute, length);
 }
 
+static void pci_stores_unseen(void *opaque, bool begin)
+{
+	cpu_complex_stores_unseen(((struct machine *)opaque)->cpus, begin);
+}
+
 static uint8_t pci_storage_key(void *opaque, uint64_t absolute)
 {
 	return cpu_complex_storage_key(((struct machine *)opaque)->cpus, absolute);
@@ -337,6 +342,7 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 			.base = machine->memory.base,
 			.size = machine->memory.size,
 			.written = pci_memory_written,
+			.stores_unseen = pci_stores_unseen,
 			.storage_key = pci_storage_key,
 			.opaque = machine,
 		},

@@ -219,6 +219,7 @@ struct zpci {
 	struct zpci_vcpu_ops vcpu_ops;
 	struct zpci_machine_ops machine_ops;
 	struct dma_memory memory;
+	void (*stores_unseen)(void *opaque, bool begin); /* with memory.opaque */
 	pthread_mutex_t slots_lock; /* plugging, unplugging, and who lists */
 	struct zpci_function *_Atomic slots[ZPCI_FUNCTIONS_MAX];
 	unsigned slots_used; /* all higher ones are NULL */

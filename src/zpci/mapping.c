@@ -25,7 +25,8 @@
  * Nobody tells us of what such a function stores in memory, and CPUs keep what they know of
  * memory, decoded code for one. So a range counts as written when a program has it mapped:
  * what is known of it from before is forgotten, and nobody who has given a page to a device
- * looks at it before the device is done.
+ * looks at it before the device is done. With direct mapping no such moment comes: the owner
+ * of memory is told of the state itself (stores_unseen).
  *
  * All of it happens with the function's `control` lock held.
  */
@@ -62,6 +63,7 @@ struct progress {
 struct function_mapping {
 	struct dma_mapping *made;
 	bool whole;   /* what is mapped now is taken away as a whole */
+	bool unseen;  /* the function reaches all of memory */
 	bool pending; /* tables are being registered: `target` */
 	struct ioat target;
 	struct progress registration;
@@ -106,11 +108,21 @@ int mapping_create(struct zpci_function *f)
 	return -ENOMEM;
 }
 
+static void set_unseen(struct zpci_function *f, bool unseen)
+{
+	struct zpci *zpci = f->zpci;
+
+	if (f->mapping->unseen != unseen && zpci->stores_unseen)
+		zpci->stores_unseen(zpci->memory.opaque, unseen);
+	f->mapping->unseen = unseen;
+}
+
 void mapping_destroy(struct zpci_function *f)
 {
 	if (!f->mapping)
 		return;
 	dma_mapping_free(f->mapping->made);
+	set_unseen(f, false);
 	free(f->mapping);
 	f->mapping = NULL;
 }
@@ -128,6 +140,7 @@ void mapping_clear(struct zpci_function *f)
 	if (!m)
 		return;
 	(void)dma_mapping_take_away(m->made, 0, UINT64_MAX);
+	set_unseen(f, false);
 	m->pending = false;
 	m->registration.valid = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(m->refresh); i++)
@@ -217,6 +230,7 @@ static int attempt(struct zpci_function *f, const struct ioat *ioat, struct prog
 			.writable = true,
 		};
 
+		set_unseen(f, true);
 		f->mapping->whole = true;
 		rc = apply(f, &run);
 		f->mapping->whole = false;

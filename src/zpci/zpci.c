@@ -52,6 +52,7 @@ struct zpci *zpci_create_sized(const struct zpci_config *given, size_t config_si
 		.written = config->memory.written,
 		.opaque = config->memory.opaque,
 	};
+	zpci->stores_unseen = config->memory.stores_unseen;
 	pthread_mutex_init(&zpci->slots_lock, NULL);
 	pthread_mutex_init(&zpci->events.lock, NULL);
 	return zpci;

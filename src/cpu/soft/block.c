@@ -19,6 +19,11 @@
  * is seen by the decoder, or the flag by the one who stores. The same game is
  * played with the bit of the 64-byte piece, there with real fences.
  *
+ * Some devices store and nobody hears of it (passed-through ones that reach all of
+ * memory). While there is one, a page's code is compared with memory, of which each
+ * block keeps its part, when a vCPU's TLB learns of the page: what a program has read from
+ * a device it maps before it executes it, and whatever mapped the page before has been purged.
+ *
  * The pages that hold lowcores are stored to all the time; what little code
  * Linux executes there is not kept.
  */
@@ -208,9 +213,12 @@ static void trace_decoded(uint64_t absolute, uint64_t raw)
 		trace_cpu_decode(absolute, insn_disassemble(raw, absolute, text, sizeof(text)));
 }
 
-/* Decode the run at an absolute address to ops; returns how many, and the bytes of code. */
+/*
+ * Decode the run at an absolute address to ops; returns how many, and the bytes of code, of
+ * which `source` gets those within the page.
+ */
 static unsigned int decode_run(struct cpu_complex *x, struct code_page *page, uint64_t absolute,
-			       struct op *ops, uint32_t *bytes)
+			       struct op *ops, uint8_t *source, uint32_t *bytes)
 {
 	uint64_t start = absolute;
 	unsigned int n = 0;
@@ -230,6 +238,8 @@ static unsigned int decode_run(struct cpu_complex *x, struct code_page *page, ui
 		atomic_thread_fence(memory_order_seq_cst);
 		raw = read_code(x, absolute);
 		length = insn_length((uint8_t)(raw >> 56));
+		for (unsigned int i = 0; i < length; i += 2)
+			store_be16(source + (absolute - start) + i, (uint16_t)(raw >> (48 - 8 * i)));
 		if (offset + length > PAGE_SIZE) {
 			*o = (struct op){ .fn = insn_crossing };
 			open = false;
@@ -269,6 +279,7 @@ const struct op *code_find(struct vcpu *c, uint64_t absolute)
 {
 	struct cpu_complex *x = c->complex;
 	struct block *b = block_lookup(x, absolute);
+	uint8_t source[6 * BLOCK_MAX_OPS];
 	struct op ops[BLOCK_MAX_OPS + 1];
 	struct code_page *page;
 	unsigned int count;
@@ -283,14 +294,15 @@ const struct op *code_find(struct vcpu *c, uint64_t absolute)
 	if (b)
 		goto out;
 	page = page_prepare(x, absolute >> PAGE_SHIFT);
-	count = decode_run(x, page, absolute, ops, &bytes);
-	b = code_alloc(&x->code, sizeof(*b) + count * sizeof(struct op));
+	count = decode_run(x, page, absolute, ops, source, &bytes);
+	b = code_alloc(&x->code, sizeof(*b) + count * sizeof(struct op) + bytes);
 	if (!b)
 		goto out;
 	b->absolute = absolute;
 	b->bytes = bytes;
 	b->count = count;
 	memcpy(b->ops, ops, count * sizeof(struct op));
+	memcpy(&b->ops[count], source, bytes);
 	translate_block(&x->code.host, b->ops, count);
 	b->page_next = page->blocks;
 	page->blocks = b;
@@ -319,6 +331,25 @@ static void block_unhash(struct cpu_complex *x, struct block *b)
 	__atomic_store_n(&at->hash_next, b->hash_next, __ATOMIC_RELEASE);
 }
 
+/* The block that a page's list has at *link. */
+static void block_drop(struct cpu_complex *x, struct block **link)
+{
+	struct block *b = *link;
+
+	*link = b->page_next;
+	block_unhash(x, b);
+	for (uint32_t i = 0; i < b->count; i++)
+		__atomic_store_n(&b->ops[i].fn, insn_stale, __ATOMIC_RELAXED);
+}
+
+static void page_dropped(struct cpu_complex *x, struct code_page *page, uint64_t frame)
+{
+	if (page->blocks)
+		return;
+	atomic_store(&page->pieces, 0);
+	__atomic_and_fetch(&x->page_flags[frame], (uint8_t)~PAGE_HAS_CODE, __ATOMIC_SEQ_CST);
+}
+
 static void page_drop(struct cpu_complex *x, struct code_page *page, uint64_t absolute,
 		      uint64_t length)
 {
@@ -332,16 +363,9 @@ static void page_drop(struct cpu_complex *x, struct code_page *page, uint64_t ab
 			link = &b->page_next;
 			continue;
 		}
-		*link = b->page_next;
-		block_unhash(x, b);
-		for (uint32_t i = 0; i < b->count; i++)
-			__atomic_store_n(&b->ops[i].fn, insn_stale, __ATOMIC_RELAXED);
+		block_drop(x, link);
 	}
-	if (!page->blocks) {
-		atomic_store(&page->pieces, 0);
-		__atomic_and_fetch(&x->page_flags[absolute >> PAGE_SHIFT],
-				   (uint8_t)~PAGE_HAS_CODE, __ATOMIC_SEQ_CST);
-	}
+	page_dropped(x, page, absolute >> PAGE_SHIFT);
 }
 
 void code_written(struct cpu_complex *x, uint64_t absolute, uint64_t length)
@@ -366,6 +390,33 @@ void code_written(struct cpu_complex *x, uint64_t absolute, uint64_t length)
 	}
 }
 
+/* Is what a block was decoded from still there? */
+static bool block_is_true(struct cpu_complex *x, const struct block *b)
+{
+	uint32_t bytes = MIN(b->bytes, PAGE_SIZE - (uint32_t)(b->absolute & ~PAGE_MASK));
+	const uint8_t *source = (const uint8_t *)&b->ops[b->count];
+	uint8_t now[6 * BLOCK_MAX_OPS];
+
+	shared_read(now, absolute_host(x, b->absolute), bytes);
+	return memcmp(now, source, bytes) == 0;
+}
+
+void code_compare(struct cpu_complex *x, uint64_t frame)
+{
+	struct code_page *page = &x->code.pages[frame];
+	struct block **link = &page->blocks;
+
+	pthread_mutex_lock(&x->code.lock);
+	while (*link) {
+		if (block_is_true(x, *link))
+			link = &(*link)->page_next;
+		else
+			block_drop(x, link);
+	}
+	page_dropped(x, page, frame);
+	pthread_mutex_unlock(&x->code.lock);
+}
+
 void memory_written(struct cpu_complex *x, uint64_t absolute, uint64_t length)
 {
 	uint64_t end = absolute + length;
@@ -386,4 +437,11 @@ void cpu_complex_memory_written(struct cpu_complex *x, uint64_t absolute, uint64
 		return;
 	atomic_thread_fence(memory_order_seq_cst);
 	memory_written(x, absolute, length);
+}
+
+void cpu_complex_stores_unseen(struct cpu_complex *x, bool begin)
+{
+	atomic_fetch_add(&x->unseen_writers, begin ? 1u : -1u);
+	if (!begin)
+		cpu_complex_memory_written(x, 0, x->size);
 }

@@ -25,7 +25,7 @@ struct block {
 	struct block *page_next;  /* under code.lock */
 	uint32_t bytes;           /* of guest code */
 	uint32_t count;           /* of ops, the closing one included */
-	struct op ops[];
+	struct op ops[];          /* and behind them the bytes that they were decoded from */
 };
 
 /*
@@ -86,6 +86,7 @@ struct cpu_complex {
 	unsigned int count;
 
 	_Atomic uint64_t tod_last;  /* for STCK, which never gives a value twice */
+	atomic_uint unseen_writers; /* cpu_complex_stores_unseen() */
 	atomic_bool cannot_poll; /* the host's kernel has no epoll_pwait2(2) */
 	int64_t tod_offset;         /* guest TOD minus the host's monotonic clock, TOD units */
 	uint64_t steering_offset;
@@ -118,6 +119,8 @@ bool code_full(struct cpu_complex *);
 void code_flush_full(struct vcpu *);
 void code_flush_all(struct vcpu *);
 void code_written(struct cpu_complex *, uint64_t absolute, uint64_t length);
+/* Drop the code of a page frame that is not what memory has there now. */
+void code_compare(struct cpu_complex *, uint64_t frame);
 bool code_same_frame(const struct op *, const struct op *first);
 bool code_is_uncached_page(struct cpu_complex *, uint64_t absolute);
 

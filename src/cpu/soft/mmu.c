@@ -443,6 +443,9 @@ static uint8_t *page_fill(struct vcpu *c, const struct op *o, const struct space
 	write_cached = write_ok && !(c->per_active && (c->s.cr[9] & CR9_STORE)) &&
 		       (access == ACCESS_WRITE || (key & KEY_CHANGE));
 
+	if (unlikely(atomic_load_explicit(&x->unseen_writers, memory_order_relaxed)) &&
+	    x->page_flags[t.absolute >> PAGE_SHIFT] & PAGE_HAS_CODE)
+		code_compare(x, t.absolute >> PAGE_SHIFT);
 	e = &c->tlb[(va >> PAGE_SHIFT) % TLB_ENTRIES];
 	*e = (struct tlb_entry){
 		.tag_read = tag,

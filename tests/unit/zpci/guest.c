@@ -261,6 +261,11 @@ struct pci_function *device_function(struct device *device)
 
 /* --- the whole -------------------------------------------------------------------------- */
 
+static void stores_unseen(void *opaque, bool begin)
+{
+	((struct guest *)opaque)->unseen_writers += begin ? 1 : -1;
+}
+
 static struct guest *new_guest(bool directed, bool mio)
 {
 	struct guest *g = calloc(1, sizeof(*g));
@@ -281,7 +286,7 @@ static struct guest *new_guest(bool directed, bool mio)
 	assert_non_null(g->memory);
 	memset(g->memory, 0, GUEST_MEMORY);
 	config.memory = (struct zpci_guest_memory){ g->memory, GUEST_MEMORY, written, g,
-						    storage_key };
+						    storage_key, stores_unseen };
 	g->zpci = zpci_create(&config);
 	assert_non_null(g->zpci);
 	guest_clear(g);

@@ -76,6 +76,7 @@ struct guest {
 	void (*present)(struct guest *g, unsigned isc);
 	bool (*present_directed)(struct guest *g, unsigned cpu, unsigned isc);
 	void (*on_written)(struct guest *g);
+	int unseen_writers; /* stores_unseen: begins less ends */
 	void *controller;
 	unsigned event_calls;
 	uint32_t deconfigured;     /* fid of the last call */

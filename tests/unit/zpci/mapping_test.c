@@ -555,6 +555,11 @@ static void direct_mapping_is_all_of_memory_in_one(void **state)
 	guest_rpcit(g, SDMA, 4 * GIB);
 	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.maps, 1);
+	/* Until it ends, nobody is told what the device stores; CPUs are to know that. */
+	assert_int_equal(g->unseen_writers, 1);
+	guest_mpcifc(g, 5);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(g->unseen_writers, 0);
 }
 
 /* A host that needs a call a page is not asked for everything at once. */
