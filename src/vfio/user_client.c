@@ -170,6 +170,7 @@ static void destroy(struct user_client *c)
 	user_memory_free(c->mapped);
 	if (c->wake >= 0)
 		close(c->wake);
+	pthread_mutex_destroy(&c->copying);
 	pthread_rwlock_destroy(&c->lock);
 	free(c->data);
 	free(c->path);
@@ -258,6 +259,7 @@ static struct user_client *new_client(const char *name, const char *path, bool s
 	if (!c)
 		return NULL;
 	pthread_rwlock_init(&c->lock, NULL);
+	pthread_mutex_init(&c->copying, NULL);
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	c->share_memory = share_memory;
 	c->host = host;

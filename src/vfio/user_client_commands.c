@@ -248,6 +248,9 @@ void user_client_unmap(struct user_client *c, uint64_t iova, uint64_t length)
 		for (unsigned i = 0; i < count; i++)
 			wait_for_unmap(c, &window[i]);
 	} while (count == USER_WINDOW);
+	/* A connection that has ended meanwhile may have left a thread in the midst of a copy. */
+	pthread_mutex_lock(&c->copying);
+	pthread_mutex_unlock(&c->copying);
 }
 
 /* --- what the server says ------------------------------------------------------------------------ */
@@ -300,7 +303,9 @@ static int dma_read(struct user_client *c, struct user_channel *channel,
 				 "it has the wrong size";
 		return -EPROTO;
 	}
+	pthread_mutex_lock(&c->copying);
 	error = copy_memory(c, &access, c->data, PCI_DMA_TO_DEVICE);
+	pthread_mutex_unlock(&c->copying);
 	parts[0] = part(&access, sizeof(access));
 	parts[1] = part(c->data, access.count);
 	(void)user_channel_reply(channel, &message->header, error, parts, 2);
@@ -321,7 +326,9 @@ static int dma_write(struct user_client *c, struct user_channel *channel,
 		*why = "it has the wrong size";
 		return -EPROTO;
 	}
+	pthread_mutex_lock(&c->copying);
 	error = copy_memory(c, &access, message->payload + sizeof(access), PCI_DMA_FROM_DEVICE);
+	pthread_mutex_unlock(&c->copying);
 	(void)user_channel_reply(channel, &message->header, error, parts, 1);
 	return 0;
 }

@@ -11,7 +11,9 @@
  *
  * Locks: `lock` is held for reading by whoever uses the connection, for writing while it is
  * exchanged. The list of what is mapped has a lock of its own, inside. Commands of the
- * server are answered by whichever thread reads, and need no more than that list.
+ * server are answered by whichever thread reads, and need no more than that list; `copying`
+ * is held while they touch memory, so that what has been unmapped can be waited for
+ * without the server's word.
  */
 #ifndef ZVISOR_VFIO_USER_CLIENT_INTERNAL_H
 #define ZVISOR_VFIO_USER_CLIENT_INTERNAL_H
@@ -55,6 +57,7 @@ struct user_client {
 
 	struct user_memory *mapped; /* offsets are guest-absolute */
 	uint8_t *data;		    /* of one command of the server */
+	pthread_mutex_t copying; /* held while the server's command touches memory */
 	atomic_bool bus_master;
 	/* The eventfds of errors and requests, which stay; the caller's. -1: none. */
 	int error_fd, request_fd;
