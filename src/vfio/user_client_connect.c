@@ -127,7 +127,8 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 			   peer.major, peer.minor, USER_VERSION_MAJOR, USER_VERSION_MINOR);
 	if (!(peer.page_sizes & PAGE_SIZE))
 		return say(error, error_size, -EPROTO, "the server cannot map pages of 4 KiB");
-	if (!peer.regions_max || (c->share_memory && !peer.fds_max) || peer.transfer_max < 8)
+	if (!peer.regions_max || (c->share_memory && !peer.fds_max) ||
+	    peer.transfer_max < USER_TRANSFER_MIN)
 		return say(error, error_size, -EPROTO, "the server takes too little");
 	c->regions_max = peer.regions_max;
 	user_channel_set_limits(channel, peer.transfer_max, peer.fds_max);

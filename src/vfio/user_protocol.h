@@ -135,6 +135,9 @@ struct user_dma_access {
 #define USER_TRANSFER_MAX (1u << 20)
 #define USER_PAYLOAD_MAX (USER_TRANSFER_MAX + 64)
 
+/* A register is the least that a peer takes; with less it is not spoken to. */
+#define USER_TRANSFER_MIN 8
+
 /* Descriptors in one message: what we announce. A peer that says nothing takes one. */
 #define USER_FDS_MAX 64
 

@@ -691,6 +691,8 @@ static bool greet(struct user_server *server)
 	else if (!user_version_parse(message->payload, message->length, &peer, &why) &&
 		 peer.major != USER_VERSION_MAJOR)
 		why = "there is no such version";
+	else if (peer.transfer_max < USER_TRANSFER_MIN)
+		why = "it takes too little data in a message";
 	if (why) {
 		end_for(server, message, why);
 		return false;

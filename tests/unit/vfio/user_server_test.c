@@ -638,6 +638,9 @@ static void version_that_is_none_ends_it(void **state)
 	send_version(w, 0, "{\"capabilities\":{\"max_msg_fds\":-1}}", 36);
 	expect_end(w, "not a number");
 	leave(w), join(w);
+	send_version(w, 0, "{\"capabilities\":{\"max_data_xfer_size\":0}}", 42);
+	expect_end(w, "too little");
+	leave(w), join(w);
 	memset(long_text, ' ', sizeof(long_text) - 1);
 	send_version(w, 0, long_text, sizeof(long_text));
 	expect_end(w, "too long");
