@@ -765,6 +765,18 @@ static int *new_eventfds(unsigned count)
 	return eventfds;
 }
 
+/* All but the function, which another may have. */
+static void free_server(struct user_server *server)
+{
+	dma_space_free(server->space);
+	user_memory_free(server->memory);
+	pthread_mutex_destroy(&server->irq_lock);
+	free(server->msix);
+	free(server->msi);
+	free(server->data);
+	free(server);
+}
+
 struct user_server *user_server_new(struct pci_function *function, unsigned timeout_ms)
 {
 	struct user_server *server = calloc(1, sizeof(*server));
@@ -780,12 +792,11 @@ struct user_server *user_server_new(struct pci_function *function, unsigned time
 	server->memory = user_memory_new();
 	server->space = dma_space_new(&server->nothing, &space_ops, server);
 	server->data = malloc(USER_TRANSFER_MAX);
-	if (!server->msix || !server->msi || !server->memory || !server->space || !server->data ||
-	    pci_function_attach(function, server->space, &msi_ops, server)) {
-		user_server_free(server);
-		return NULL;
-	}
-	return server;
+	if (server->msix && server->msi && server->memory && server->space && server->data &&
+	    !pci_function_attach(function, server->space, &msi_ops, server))
+		return server;
+	free_server(server);
+	return NULL;
 }
 
 void user_server_free(struct user_server *server)
@@ -793,11 +804,5 @@ void user_server_free(struct user_server *server)
 	if (!server)
 		return;
 	pci_function_detach(server->function);
-	dma_space_free(server->space);
-	user_memory_free(server->memory);
-	pthread_mutex_destroy(&server->irq_lock);
-	free(server->msix);
-	free(server->msi);
-	free(server->data);
-	free(server);
+	free_server(server);
 }

@@ -26,7 +26,8 @@ struct user_server;
 
 /*
  * `function` is not attached; it stays the caller's, and outlives the server. A client has
- * `timeout_ms` to answer, and to say its first word. NULL when out of memory.
+ * `timeout_ms` to answer, and to say its first word. NULL when out of memory, or when the
+ * function is attached, and then it stays so.
  */
 struct user_server *user_server_new(struct pci_function *function, unsigned timeout_ms);
 void user_server_free(struct user_server *server);

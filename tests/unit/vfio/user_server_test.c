@@ -240,6 +240,15 @@ static void reset_is_a_reset(void **state)
 	assert_int_equal(peer_read(w->socket, 0, TESTDEV_SCRATCH, 8), 0);
 }
 
+static void function_of_another_is_left_to_it(void **state)
+{
+	struct world *w = *state;
+
+	assert_null(user_server_new(w->function, PEER_PATIENCE_MS));
+	assert_true(peer_read(w->socket, CONFIG, PCI_COMMAND, 2) & PCI_COMMAND_MASTER);
+	assert_non_null(pci_function_dma(w->function));
+}
+
 static void command_that_is_not_done_here_is_refused(void **state)
 {
 	struct world *w = *state;
@@ -759,6 +768,7 @@ int main(void)
 		TEST_DMA(memory_that_shrinks_is_a_failed_transfer),
 		TEST(mapping_that_cannot_be_is_refused),
 		TEST_DMA(unmap_waits_for_an_access_and_the_rest_goes_on),
+		TEST_DMA(function_of_another_is_left_to_it),
 		TEST_DMA(memory_without_a_file_is_reached_by_messages),
 		TEST_DMA(nothing_of_a_client_is_left_for_the_next),
 		TEST_AFTER(first_message_is_the_version, setup),
