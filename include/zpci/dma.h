@@ -23,7 +23,9 @@
  * -EPERM, and nothing else happens. When a translation fails, that call has
  * transferred nothing and returns -EFAULT; by then the function is in the error
  * state and the guest has been told: the device need not say so itself, but give its
- * command up.
+ * command up. Memory of another process that is reached by messages (vfio-user) can
+ * fail later than that, when part of it was transferred or when an access ends; the
+ * function is in the error state then, too.
  *
  * Whatever a device stores is reported, after the last byte has landed and before the
  * call returns, to zpci_guest_memory.written.

@@ -11,7 +11,8 @@
  *
  * One mutex guards all of it. It is held while an answer is looked up or
  * fetched, and during a copy, and for nothing that can block: an invalidation
- * that must wait for accesses in flight sleeps on a condition variable.
+ * that must wait for accesses in flight sleeps on a condition variable. A copy of which
+ * a part is remote may block: it is an access in flight until it has ended.
  *
  * Accesses carry a number that grows (their epoch). An invalidation waits only
  * for those that are older than itself: younger ones have been translated
@@ -482,8 +483,10 @@ static void report_written(struct pci_dma_space *space, const uint8_t *host, siz
 {
 	const struct dma_memory *memory = space->memory;
 
-	if (memory->written && length && host)
-		memory->written(memory->opaque, host - memory->base, length);
+	/* What is elsewhere or remote is not the memory's owner's. */
+	if (memory->written && length && host &&
+	    range_fits((uintptr_t)host - (uintptr_t)memory->base, length, memory->size))
+		memory->written(memory->opaque, (uintptr_t)host - (uintptr_t)memory->base, length);
 }
 
 /* Does the range end before the address space does? If not, say what is wrong. */
@@ -502,7 +505,7 @@ static bool range_ends(struct pci_dma_space *space, uint64_t iova, uint64_t leng
  */
 static unsigned translate_pieces(struct pci_dma_space *space, uint64_t iova, size_t length,
 				 enum pci_dma_direction direction, struct piece *pieces,
-				 struct fault *fault)
+				 bool *remote, struct fault *fault)
 {
 	unsigned count = 0;
 
@@ -514,6 +517,8 @@ static unsigned translate_pieces(struct pci_dma_space *space, uint64_t iova, siz
 
 		if (!translate_page(space, iova, direction, &host, fault))
 			return 0;
+		if (unlikely(!host))
+			*remote = true;
 		pieces[count++] = (struct piece){ host ? host + iova % PAGE_SIZE : NULL, in_page };
 		iova += in_page;
 		length -= in_page;
@@ -521,25 +526,64 @@ static unsigned translate_pieces(struct pci_dma_space *space, uint64_t iova, siz
 	return count;
 }
 
-/* The pieces that are not in host memory. Without the lock. Returns 0 or a reason. */
-static int transfer_remote(struct pci_dma_space *space, uint64_t iova, uint8_t *buffer,
-			   const struct piece *pieces, unsigned count,
-			   enum pci_dma_direction direction, struct fault *fault)
+static void copy_piece(const struct piece *piece, uint8_t *buffer, enum pci_dma_direction direction)
 {
-	unsigned i = 0;
+	if (direction == PCI_DMA_TO_DEVICE)
+		copy_from_memory(buffer, piece->host, piece->length);
+	else
+		copy_to_memory(piece->host, buffer, piece->length);
+}
 
-	while (i < count) {
-		size_t length = pieces[i].length;
-		bool local = pieces[i++].host != NULL;
+/* With the lock held. */
+static void count_bytes(struct pci_dma_space *space, enum pci_dma_direction direction,
+			uint64_t length)
+{
+	if (direction == PCI_DMA_TO_DEVICE)
+		space->counters.read += length;
+	else
+		space->counters.written += length;
+}
 
-		for (; i < count && local == (pieces[i].host != NULL); i++)
-			length += pieces[i].length;
-		if (!local) {
-			fault->iova = iova;
+/* With the lock held. */
+static void link_access(struct pci_dma_space *space, struct pci_dma_access *access)
+{
+	access->epoch = space->epoch++;
+	access->next = &space->in_flight;
+	access->previous = space->in_flight.previous;
+	access->previous->next = access;
+	access->next->previous = access;
+}
+
+/* With the lock held. */
+static void unlink_access(struct pci_dma_space *space, struct pci_dma_access *access)
+{
+	access->previous->next = access->next;
+	access->next->previous = access->previous;
+	if (space->waiters)
+		pthread_cond_broadcast(&space->ended);
+}
+
+/* In ascending order. What was stored before it failed is reported, too. */
+static int move_pieces(struct pci_dma_space *space, uint64_t iova, uint8_t *buffer,
+		       const struct piece *pieces, unsigned count, enum pci_dma_direction direction,
+		       struct fault *fault)
+{
+	for (unsigned i = 0; i < count;) {
+		size_t length = pieces[i].length, moved = 0;
+
+		if (pieces[i].host) {
+			copy_piece(&pieces[i], buffer, direction);
+			if (direction == PCI_DMA_FROM_DEVICE)
+				report_written(space, pieces[i].host, length);
+			i++;
+		} else {
+			while (++i < count && !pieces[i].host)
+				length += pieces[i].length;
 			fault->reason = space->ops->transfer(space->opaque, iova, buffer, length,
-							     direction);
+							     direction, &moved);
+			fault->iova = iova + moved;
 			if (fault->reason)
-				return fault->reason;
+				return -EFAULT;
 		}
 		iova += length;
 		buffer += length;
@@ -547,39 +591,62 @@ static int transfer_remote(struct pci_dma_space *space, uint64_t iova, uint8_t *
 	return 0;
 }
 
+/*
+ * A copy of which a part is remote. Comes and goes with the lock held, but does not hold it
+ * meanwhile: an invalidation finds the access in flight.
+ */
+static int copy_in_flight(struct pci_dma_space *space, const struct pci_dma_range *range,
+			  uint8_t *buffer, const struct piece *pieces, unsigned count,
+			  enum pci_dma_direction direction, struct fault *fault)
+{
+	struct pci_dma_access access = {
+		.ranges = range,
+		.range_count = 1,
+		.first = range->iova & PAGE_MASK,
+		.last = range->iova + (range->length - 1),
+	};
+	int error;
+
+	link_access(space, &access);
+	pthread_mutex_unlock(&space->lock);
+	error = move_pieces(space, range->iova, buffer, pieces, count, direction, fault);
+	pthread_mutex_lock(&space->lock);
+	unlink_access(space, &access);
+	if (!error)
+		count_bytes(space, direction, range->length);
+	return error;
+}
+
 /* As pci_dma_read() and pci_dma_write(), but `fault` says why it failed. */
 static int copy(struct pci_dma_space *space, uint64_t iova, uint8_t *buffer, size_t length,
 		enum pci_dma_direction direction, struct fault *fault)
 {
+	const struct pci_dma_range range = { iova, length };
 	struct piece pieces[COPY_PAGES_MAX];
 	bool remote = false;
 	uint8_t *at = buffer;
 	unsigned count;
+	int error;
 
 	pthread_mutex_lock(&space->lock);
 	if (!may_transfer(space)) {
 		pthread_mutex_unlock(&space->lock);
 		return -EPERM;
 	}
-	count = translate_pieces(space, iova, length, direction, pieces, fault);
+	count = translate_pieces(space, iova, length, direction, pieces, &remote, fault);
+	if (unlikely(count && remote)) {
+		error = copy_in_flight(space, &range, buffer, pieces, count, direction, fault);
+		pthread_mutex_unlock(&space->lock);
+		return error;
+	}
 	for (unsigned i = 0; i < count; i++) {
-		if (unlikely(!pieces[i].host))
-			remote = true;
-		else if (direction == PCI_DMA_TO_DEVICE)
-			copy_from_memory(at, pieces[i].host, pieces[i].length);
-		else
-			copy_to_memory(pieces[i].host, at, pieces[i].length);
+		copy_piece(&pieces[i], at, direction);
 		at += pieces[i].length;
 	}
-	if (count && direction == PCI_DMA_TO_DEVICE)
-		space->counters.read += length;
-	else if (count)
-		space->counters.written += length;
+	if (count)
+		count_bytes(space, direction, length);
 	pthread_mutex_unlock(&space->lock);
 	if (!count)
-		return -EFAULT;
-	if (unlikely(remote) &&
-	    transfer_remote(space, iova, buffer, pieces, count, direction, fault))
 		return -EFAULT;
 	for (unsigned i = 0; direction == PCI_DMA_FROM_DEVICE && i < count; i++)
 		report_written(space, pieces[i].host, pieces[i].length);
@@ -654,23 +721,15 @@ static int add_range(struct pci_dma_space *space, struct pci_dma_access *access,
 	return 0;
 }
 
-/* With the lock held. */
-static void link_access(struct pci_dma_space *space, struct pci_dma_access *access)
-{
-	access->epoch = space->epoch++;
-	access->next = &space->in_flight;
-	access->previous = space->in_flight.previous;
-	access->previous->next = access;
-	access->next->previous = access;
-}
-
 /*
  * Move the first `length` bytes of an access between its buffer and memory. The first
- * error ends it, if the device reads; what it has written has to go where it can.
+ * error ends it, if the device reads; what it has written has to go where it can. The
+ * first error is also the one that `fault` and the result tell of.
  */
 static int copy_bounce(struct pci_dma_access *access, uint64_t length, struct fault *fault)
 {
 	uint8_t *at = access->bounce;
+	struct fault later;
 	int error = 0;
 
 	for (unsigned i = 0; i < access->range_count && length; i++) {
@@ -680,8 +739,11 @@ static int copy_bounce(struct pci_dma_access *access, uint64_t length, struct fa
 		length -= left;
 		while (left) {
 			size_t part = MIN(left, PCI_DMA_COPY_MAX);
+			int rc = copy(access->space, iova, at, part, access->direction,
+				      error ? &later : fault);
 
-			error = copy(access->space, iova, at, part, access->direction, fault);
+			if (!error)
+				error = rc;
 			if (error && access->direction == PCI_DMA_TO_DEVICE)
 				return error;
 			at += part;
@@ -775,10 +837,7 @@ int pci_dma_access_begin(struct pci_dma_space *space, struct pci_dma_access *acc
 		length += ranges[i].length;
 	}
 	if (!error) {
-		if (direction == PCI_DMA_TO_DEVICE)
-			space->counters.read += length;
-		else
-			space->counters.written += length;
+		count_bytes(space, direction, length);
 		link_access(space, access);
 	}
 	pthread_mutex_unlock(&space->lock);
@@ -792,15 +851,16 @@ int pci_dma_access_begin(struct pci_dma_space *space, struct pci_dma_access *acc
 void pci_dma_access_end(struct pci_dma_access *access, uint64_t written)
 {
 	struct pci_dma_space *space = access->space;
-	struct fault ignored;
+	struct fault fault;
 
 	/*
 	 * First the report, then the end: whoever waits for the end may rely on
 	 * the memory's owner knowing what was stored.
 	 */
 	if (access->direction == PCI_DMA_FROM_DEVICE && access->bounce) {
-		/* What has been taken away meanwhile was not to be stored to any more. */
-		(void)copy_bounce(access, written, &ignored);
+		/* The device has been told that it may store there, so it takes it for done. */
+		if (copy_bounce(access, written, &fault) == -EFAULT)
+			report_fault(space, access->direction, &fault);
 	} else if (access->direction == PCI_DMA_FROM_DEVICE) {
 		for (unsigned i = 0; i < access->iov_count && written; i++) {
 			size_t length = MIN(written, access->iov[i].iov_len);
@@ -810,10 +870,7 @@ void pci_dma_access_end(struct pci_dma_access *access, uint64_t written)
 		}
 	}
 	pthread_mutex_lock(&space->lock);
-	access->previous->next = access->next;
-	access->next->previous = access->previous;
-	if (space->waiters)
-		pthread_cond_broadcast(&space->ended);
+	unlink_access(space, access);
 	pthread_mutex_unlock(&space->lock);
 	free(access->bounce);
 }

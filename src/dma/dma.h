@@ -14,7 +14,8 @@
  *
  * When a translation fails, nothing has been transferred by that call; the
  * fault callback is told (with no lock of the space held), and the device's
- * call returns a negative errno.
+ * call returns a negative errno. Remote memory (below) can fail later, when what comes
+ * before in the same call has been transferred, or when an access ends.
  *
  * Where a block is, the translator says in one of three ways: by an absolute address in
  * the space's memory; by a host address, when memory is not in one piece; or not at
@@ -77,11 +78,13 @@ struct dma_space_ops {
 	int reason_protected;
 	int reason_addressing;
 	/*
-	 * Move bytes between `buffer` and memory that is remote. It may block. Returns 0,
-	 * or a reason as `translate` does. NULL when no translation says "remote".
+	 * Move bytes between `buffer` and memory that is remote, in ascending order. Returns 0,
+	 * or a reason as `translate` does with `*moved` the number of bytes before it. It may
+	 * block, but not for ever: an invalidation waits for it. NULL when no translation
+	 * says "remote".
 	 */
 	int (*transfer)(void *opaque, uint64_t iova, void *buffer, size_t length,
-			enum pci_dma_direction direction);
+			enum pci_dma_direction direction, size_t *moved);
 };
 
 /* Both pointers are kept and must outlive the space. NULL when out of memory. */

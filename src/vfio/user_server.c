@@ -235,26 +235,26 @@ static bool remote_write(struct user_server *server, uint64_t address, const voi
 	return true;
 }
 
+/* It ends, since the other side answers in time, or the connection ends. */
 static int transfer(void *opaque, uint64_t iova, void *buffer, size_t length,
-		    enum pci_dma_direction direction)
+		    enum pci_dma_direction direction, size_t *moved)
 {
 	struct user_server *server = opaque;
-	uint8_t *at = buffer;
+	uint32_t most = MIN(REMOTE_PIECE, user_channel_transfer_max(server->channel));
 
-	while (length) {
-		size_t part = MIN(length, MIN(REMOTE_PIECE,
-					      user_channel_transfer_max(server->channel)));
-		int rc = user_memory_transfer(server->memory, iova, at, &part, direction);
+	for (*moved = 0; *moved < length;) {
+		uint8_t *at = (uint8_t *)buffer + *moved;
+		uint64_t address = iova + *moved;
+		size_t part = MIN(length - *moved, most);
+		int rc = user_memory_transfer(server->memory, address, at, &part, direction);
 
 		if (rc > 0)
 			return rc;
 		if (rc < 0 && !(direction == PCI_DMA_TO_DEVICE ?
-					remote_read(server, iova, at, (uint32_t)part) :
-					remote_write(server, iova, at, (uint32_t)part)))
+					remote_read(server, address, at, (uint32_t)part) :
+					remote_write(server, address, at, (uint32_t)part)))
 			return USER_MEMORY_FAILED;
-		iova += part;
-		at += part;
-		length -= part;
+		*moved += part;
 	}
 	return 0;
 }

@@ -557,6 +557,37 @@ static void memory_without_a_file_is_reached_by_messages(void **state)
 	assert_int_equal(outcome(w), TESTDEV_DONE_FAULT);
 }
 
+static void unmap_waits_for_a_message_that_is_not_answered_yet(void **state)
+{
+	struct world *w = *state;
+	const struct {
+		struct user_region_access access;
+		uint64_t value;
+	} fill = { { TESTDEV_DMA_COMMAND, 0, 8 }, htole64(TESTDEV_OP_FILL | TESTDEV_DMA_THREAD) };
+	const struct user_dma_unmap unmap = { sizeof(unmap), 0, IOVA, 0x1000 };
+	struct user_message message;
+	struct user_header header;
+	struct user_dma_access access;
+
+	assert_int_equal(peer_map(w->socket, IOVA, 0x1000, -1, 0, READ_WRITE), 0);
+	begin_transfer(w, IOVA + 0x40, 0x100, TESTDEV_OP_STOP);
+	peer_send(w->socket, USER_REGION_WRITE, USER_NO_REPLY, &fill, sizeof(fill), NULL, 0);
+	assert_true(peer_receive(w->socket, &message));
+	assert_int_equal(message.header.command, USER_DMA_WRITE);
+	header = message.header;
+	memcpy(&access, message.payload, sizeof(access));
+	peer_send(w->socket, USER_DMA_UNMAP, 0, &unmap, sizeof(unmap), NULL, 0);
+	/* No answer to that before this one's. */
+	assert_int_equal(peer_read(w->socket, 0, TESTDEV_ID, 8), TESTDEV_ID_VALUE);
+	header.flags = USER_TYPE_REPLY;
+	header.size = sizeof(header) + sizeof(access);
+	peer_send_raw(w->socket, &header, &access, sizeof(access), NULL, 0);
+	assert_true(peer_receive(w->socket, &message));
+	assert_int_equal(message.header.command, USER_DMA_UNMAP);
+	assert_int_equal(message.header.flags, USER_TYPE_REPLY);
+	assert_int_equal(outcome(w), TESTDEV_DONE_OK);
+}
+
 static void nothing_of_a_client_is_left_for_the_next(void **state)
 {
 	struct world *w = *state;
@@ -768,6 +799,7 @@ int main(void)
 		TEST_DMA(memory_that_shrinks_is_a_failed_transfer),
 		TEST(mapping_that_cannot_be_is_refused),
 		TEST_DMA(unmap_waits_for_an_access_and_the_rest_goes_on),
+		TEST_DMA(unmap_waits_for_a_message_that_is_not_answered_yet),
 		TEST_DMA(function_of_another_is_left_to_it),
 		TEST_DMA(memory_without_a_file_is_reached_by_messages),
 		TEST_DMA(nothing_of_a_client_is_left_for_the_next),

@@ -32,8 +32,10 @@ struct world {
 	bool elsewhere[PAGES]; /* `absolute` is an offset in `other` */
 	bool remote[PAGES];    /* … and nobody says so */
 	uint8_t *other;
-	unsigned transfers;
+	atomic_uint transfers;
 	bool transfers_fail;
+	size_t transfer_max; /* if not 0: what is beyond it fails */
+	atomic_bool hold, held; /* a transfer waits for its end */
 	uint64_t block_iova, block_absolute, block_size;
 	unsigned translations;
 	unsigned faults;
@@ -68,7 +70,7 @@ static int translate(void *opaque, uint64_t iova, enum pci_dma_direction directi
 
 /* A peer that has the bytes of remote pages. */
 static int transfer(void *opaque, uint64_t iova, void *buffer, size_t length,
-		    enum pci_dma_direction direction)
+		    enum pci_dma_direction direction, size_t *moved)
 {
 	struct world *w = opaque;
 	uint8_t *bytes = buffer;
@@ -76,11 +78,16 @@ static int transfer(void *opaque, uint64_t iova, void *buffer, size_t length,
 	w->transfers++;
 	if (w->transfers_fail)
 		return REASON_ADDRESSING;
+	for (w->held = w->hold; w->hold;)
+		usleep(100);
 	for (size_t i = 0; i < length; i++) {
 		uint64_t page = (iova + i - IOVA) / PAGE_SIZE;
 		uint8_t *at = w->other + w->absolute[page] + (iova + i) % PAGE_SIZE;
 
 		assert_true(page < PAGES && w->remote[page]);
+		*moved = i;
+		if (w->transfer_max && i == w->transfer_max)
+			return REASON_ADDRESSING;
 		if (direction == PCI_DMA_TO_DEVICE)
 			bytes[i] = *at;
 		else
@@ -598,6 +605,88 @@ static void access_to_remote_memory_fails_before_it_begins(void **state)
 	assert_int_equal(dma_space_drain(w->space, 0), 0);
 }
 
+struct copier {
+	struct world *w;
+	int result;
+};
+
+static void *write_remote_page(void *opaque)
+{
+	struct copier *copier = opaque;
+
+	copier->result = pci_dma_write(copier->w->space, IOVA + 13 * PAGE_SIZE, "later", 5);
+	return NULL;
+}
+
+static void invalidation_waits_for_a_copy_by_message(void **state)
+{
+	struct world *w = *state;
+	struct copier copier = { .w = w, .result = 1 };
+	pthread_t thread;
+
+	mix_pages(w);
+	w->hold = true;
+	assert_int_equal(pthread_create(&thread, NULL, write_remote_page, &copier), 0);
+	for (unsigned i = 0; !w->held; i++) {
+		assert_in_range(i, 0, 100000);
+		usleep(100);
+	}
+	assert_int_equal(dma_space_invalidate(w->space, IOVA + 13 * PAGE_SIZE, 1, 1000), -EAGAIN);
+	assert_int_equal(dma_space_drain(w->space, 0), -EAGAIN);
+	assert_int_equal(dma_space_invalidate(w->space, IOVA + 12 * PAGE_SIZE, 1, 0), 0);
+	w->absolute[13] = 0;
+	w->hold = false;
+	assert_int_equal(dma_space_invalidate(w->space, IOVA + 13 * PAGE_SIZE, 1, UINT64_MAX), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(copier.result, 0);
+	/* After that nobody can. */
+	assert_int_equal(pci_dma_write(w->space, IOVA + 13 * PAGE_SIZE, "never", 5), -EFAULT);
+}
+
+static void copy_that_fails_by_message_reports_what_it_has_stored(void **state)
+{
+	struct world *w = *state;
+	const uint64_t iova = IOVA + 10 * PAGE_SIZE + 100;
+	uint8_t buffer[4 * PAGE_SIZE - 100];
+	struct dma_counters before = dma_space_counters(w->space);
+
+	mix_pages(w);
+	memset(buffer, 5, sizeof(buffer));
+	w->transfer_max = PAGE_SIZE + 3;
+	assert_int_equal(pci_dma_write(w->space, iova, buffer, sizeof(buffer)), -EFAULT);
+	assert_int_equal(w->faults, 1);
+	assert_int_equal(w->fault_iova, IOVA + 13 * PAGE_SIZE + 3);
+	/* The page in memory; the one elsewhere is of no interest to memory's owner. */
+	assert_int_equal(w->memory.base[w->absolute[10] + 100], 5);
+	assert_int_equal(w->reports, 1);
+	assert_int_equal(w->report_absolute[0], w->absolute[10] + 100);
+	assert_int_equal(w->report_length[0], PAGE_SIZE - 100);
+	assert_int_equal(dma_space_counters(w->space).written, before.written);
+	assert_int_equal(dma_space_drain(w->space, 0), 0);
+}
+
+static void access_whose_end_fails_is_a_fault(void **state)
+{
+	struct world *w = *state;
+	const struct pci_dma_range ranges[] = { { IOVA + 12 * PAGE_SIZE, PAGE_SIZE },
+						{ IOVA + 10 * PAGE_SIZE, 16 } };
+	struct pci_dma_access access;
+	struct iovec iov[2];
+
+	mix_pages(w);
+	assert_int_equal(
+		pci_dma_access_begin(w->space, &access, PCI_DMA_FROM_DEVICE, ranges, 2, iov, 2), 1);
+	memset(iov[0].iov_base, 6, PAGE_SIZE + 16);
+	w->transfers_fail = true;
+	pci_dma_access_end(&access, PAGE_SIZE + 16);
+	assert_int_equal(w->faults, 1);
+	assert_int_equal(w->fault_iova, IOVA + 12 * PAGE_SIZE);
+	assert_int_equal(w->fault_reason, REASON_ADDRESSING);
+	/* The rest is where it belongs. */
+	assert_int_equal(w->memory.base[w->absolute[10]], 6);
+	assert_int_equal(dma_space_drain(w->space, 0), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -625,6 +714,9 @@ int main(void)
 		TEST(copies_reach_memory_wherever_it_is),
 		TEST(access_to_remote_memory_goes_through_a_buffer),
 		TEST(access_to_remote_memory_fails_before_it_begins),
+		TEST(invalidation_waits_for_a_copy_by_message),
+		TEST(copy_that_fails_by_message_reports_what_it_has_stored),
+		TEST(access_whose_end_fails_is_a_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
