@@ -138,8 +138,11 @@ struct user_dma_access {
 /* A register is the least that a peer takes; with less it is not spoken to. */
 #define USER_TRANSFER_MIN 8
 
-/* Descriptors in one message: what we announce. A peer that says nothing takes one. */
-#define USER_FDS_MAX 64
+/*
+ * Descriptors in one message: what we announce, and what QEMU takes for malformed if it is more
+ * (VFIO_USER_MAX_MAX_FDS). A peer that says nothing takes one.
+ */
+#define USER_FDS_MAX 16
 
 /* DMA regions at once: what we announce, and what holds when a peer says nothing. */
 #define USER_REGIONS_MAX 65535
