@@ -3,55 +3,18 @@
 
 import os
 import re
-import signal
-import subprocess
-import threading
 
 import pytest
 
 from conftest import BOOT_LIMIT, finish
 from disklayout import after_writers
 from zvlib import run
+from zvlib.served import Server
 
 MIB = 1 << 20
 
 # How often the bare guest maps or unmaps a page; 10,000,000 take some 25 minutes.
 CHURN = int(os.environ.get("ZVISOR_CHURN_OPERATIONS", "20000"))
-
-
-class Server:
-    """`zvisor device`, which is listening when this has been made."""
-
-    def __init__(self, device, socket):
-        self.socket = socket
-        self.lines = []
-        self.changed = threading.Condition()
-        self.process = subprocess.Popen([run.zvisor_program(), "device", f"{device},socket={socket}"],
-                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self.thread = threading.Thread(target=self._read)
-        self.thread.start()
-        self.wait_for("waiting for a client")
-
-    def _read(self):
-        for line in self.process.stderr:
-            with self.changed:
-                self.lines.append(line)
-                self.changed.notify_all()
-        with self.changed:
-            self.lines.append("(end)")
-            self.changed.notify_all()
-
-    def wait_for(self, text, limit=60):
-        with self.changed:
-            assert self.changed.wait_for(
-                lambda: any(text in line or line == "(end)" for line in self.lines), limit), self.lines
-            assert any(text in line for line in self.lines), self.lines
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        self.thread.join()
-        self.process.stderr.close()
 
 
 @pytest.fixture
