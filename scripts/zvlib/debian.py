@@ -14,6 +14,8 @@ A guest is one folder, <cache>/guest/<suite>:
     packages    the packages that all this came from, with their versions
 The kernel of another architecture is in <cache>/guest/<suite>-<architecture>, and
 <cache>/sysroot/<suite>-<architecture> has the libraries that a build for it links with.
+A package of another suite, for this machine, is in <cache>/package/<suite>-<package>, with all
+that it needs down to the C library: such a program runs beside the system's.
 Each is put together beside its place and renamed into it, so that a run that is
 cut short leaves nothing half done; a lock makes a second run wait for the first.
 """
@@ -91,6 +93,54 @@ def sysroot(architecture, say=print):
     path, _ = _keep("sysroot", f"{suite}-{architecture}", suite, architecture, False, _open_sysroot,
                     _assemble_sysroot, say)
     return path
+
+
+Package = collections.namedtuple("Package", "path versions")
+
+
+def package(name, suite, say=print):
+    """A package of another suite and what it depends on, in a folder."""
+    path, _ = _keep("package", f"{suite}-{name}", suite, _own_architecture(), False, _open_package,
+                    lambda apt, new, say: _assemble_package(apt, name, new, say), say)
+    return _open_package(path)
+
+
+def command(fetched, program):
+    """What runs a program of a package: with the loader and the libraries that came with it."""
+    path = fetched.path
+    loaders = glob.glob(os.path.join(path, "lib*", "ld-linux*.so*")) + \
+        glob.glob(os.path.join(path, "usr/lib*", "ld-linux*.so*"))
+    folders = [os.path.join(path, "usr/lib", triplet) for triplet in os.listdir(os.path.join(path, "usr/lib"))
+               if re.fullmatch(r"[a-z0-9_]+-linux-gnu", triplet)]
+    if not loaders or not folders:
+        raise FetchError(f"{path} has no C library")
+    return [loaders[0], "--library-path", ":".join(folders), os.path.join(path, "usr/bin", program)]
+
+
+def _own_architecture():
+    return subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _open_package(path):
+    try:
+        with open(os.path.join(path, "packages"), encoding="utf-8") as file:
+            return Package(path, file.read().split("\n"))
+    except FileNotFoundError:
+        return None
+
+
+def _assemble_package(apt, name, new, say):
+    say(f"fetch: reading the package lists of {apt.suite}")
+    apt.update()
+    packages = apt.download_all(name)
+    for file in packages:
+        tree = apt.unpack(file)
+    for entry in os.listdir(tree):
+        shutil.move(os.path.join(tree, entry), new)
+    versions = sorted(os.path.basename(file).removesuffix(".deb") for file in packages)
+    with open(os.path.join(new, "packages"), "w", encoding="utf-8") as file:
+        file.write("\n".join(versions))
+    say(f"fetch: {next(v for v in versions if v.startswith(name + '_'))} and {len(versions) - 1} that it needs")
 
 
 def _open_sysroot(path):
@@ -251,12 +301,21 @@ class _Apt:
             raise FetchError(f"apt-get could not download {name}: {_errors(result.stdout)}")
         return found[0]
 
-    def unpack(self, package):
+    def download_all(self, name):
+        """Downloads a package and all that it depends on: the paths of the files."""
+        result = self._run(["apt-get", "-q", "-y", "--no-install-recommends", "--download-only", "install", name],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        found = glob.glob(os.path.join(self.work, "cache/archives", "*.deb"))
+        if result.returncode != 0 or not found:
+            raise FetchError(f"apt-get could not download {name} of {self.suite}: {_errors(result.stdout)}")
+        return found
+
+    def unpack(self, file):
         tree = os.path.join(self.work, "tree")
-        result = subprocess.run(["dpkg-deb", "-x", package, tree], capture_output=True, text=True, check=False)
+        result = subprocess.run(["dpkg-deb", "-x", file, tree], capture_output=True, text=True, check=False)
         if result.returncode != 0:
-            raise FetchError(f"cannot unpack {os.path.basename(package)}: {result.stderr.strip()}")
-        os.unlink(package)
+            raise FetchError(f"cannot unpack {os.path.basename(file)}: {result.stderr.strip()}")
+        os.unlink(file)
         return tree
 
 
