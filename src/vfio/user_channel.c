@@ -181,7 +181,8 @@ int user_channel_watch(const struct user_channel *channel)
 void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max,
 			     unsigned fds_max)
 {
-	channel->transfer_max = MIN(transfer_max, USER_TRANSFER_MAX);
+	/* Never nothing: who sends in pieces of that does not get on. */
+	channel->transfer_max = MIN(MAX(transfer_max, USER_TRANSFER_MIN), USER_TRANSFER_MAX);
 	channel->fds_max = MIN(fds_max, USER_FDS_MAX);
 }
 

@@ -327,6 +327,8 @@ int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buf
 
 	if (fault)
 		return fault;
+	if (!*length)
+		return USER_MEMORY_FAILED;
 	*length = MIN(*length - 1, region.last - address) + 1;
 	if (!region.file)
 		return -1;

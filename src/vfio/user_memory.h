@@ -73,7 +73,8 @@ int user_memory_translate(struct user_memory *memory, uint64_t address,
 
 /*
  * For regions that are remote: read or write what has a file. Returns 0, a fault, or -1: it
- * has none, and `*length` bytes are to be moved by message.
+ * has none, and `*length` bytes are to be moved by message. `*length` is not 0, and does
+ * not grow.
  */
 int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buffer,
 			 size_t *length, enum pci_dma_direction direction);

@@ -204,6 +204,8 @@ static bool remote_read(struct user_server *server, uint64_t address, void *buff
 		.reply_max = (uint32_t)sizeof(access) + length,
 	};
 
+	if (length > sizeof(reply.data))
+		return false;
 	if (user_channel_call(server->channel, &request))
 		return false;
 	if (request.reply_fd >= 0)

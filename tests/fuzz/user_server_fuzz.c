@@ -107,13 +107,25 @@ static uint64_t take_size(struct input *in)
 	return kind < 240 ? (kind % 4 + 1) * PAGE_SIZE : take(in, 8);
 }
 
+/* Version 0.1, and how much data the client takes in a message. */
+static size_t make_version(struct input *in, uint8_t *payload)
+{
+	static const char *const sizes[] = { "1048576", "0",	 "1",  "7",    "8",
+					     "64",	"65536", "-1", "4096", "4294967296" };
+	const char *size = sizes[take(in, 1) % ARRAY_SIZE(sizes)];
+
+	memcpy(payload, "\0\0\1\0", 4);
+	return 4 + 1 + (size_t)sprintf((char *)payload + 4,
+				       "{\"capabilities\":{\"max_msg_fds\":8,"
+				       "\"max_data_xfer_size\":%s}}", size);
+}
+
 static size_t make_payload(struct input *in, unsigned command, uint8_t *payload)
 {
 	static const uint32_t offsets[] = {
 		TESTDEV_DMA_ADDRESS, TESTDEV_DMA_LENGTH, TESTDEV_DMA_COMMAND, TESTDEV_FIRE,
 		TESTDEV_ERROR,	     PCI_COMMAND,	 TESTDEV_LOG_COUNT,   TESTDEV_DMA_LOCAL,
 	};
-	static const char hello[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":8}}";
 	struct user_dma_map map = { .argsz = 32 };
 	struct user_dma_unmap unmap = { .argsz = 24 };
 	struct user_region_access access;
@@ -122,8 +134,7 @@ static size_t make_payload(struct input *in, unsigned command, uint8_t *payload)
 
 	switch (command) {
 	case USER_VERSION:
-		memcpy(payload, hello, sizeof(hello));
-		return sizeof(hello);
+		return make_version(in, payload);
 	case USER_DMA_MAP:
 		map.flags = (uint32_t)take(in, 1) % 5;
 		map.address = take_address(in);
@@ -250,10 +261,12 @@ static void attack(struct fuzz *f, struct input *in)
 					 USER_DMA_MAP,	    USER_DMA_UNMAP,    USER_DEVICE_SET_IRQS,
 					 USER_REGION_READ,  USER_DEVICE_RESET };
 	pthread_t thread;
+	uint8_t hello;
 
 	connect_client(f, &thread);
-	if (take(in, 1) < 250)
-		send_something(f, &(struct input){ NULL, 0 }, USER_VERSION);
+	hello = (uint8_t)take(in, 1);
+	if (hello < 250)
+		send_something(f, &(struct input){ &hello, hello >= 200 }, USER_VERSION);
 	for (unsigned i = 0; i < OPERATIONS_MAX && in->size; i++) {
 		uint8_t what = (uint8_t)take(in, 1);
 

@@ -678,12 +678,66 @@ static void version_that_is_none_ends_it(void **state)
 	send_version(w, 0, "{\"capabilities\":{\"max_msg_fds\":-1}}", 36);
 	expect_end(w, "not a number");
 	leave(w), join(w);
-	send_version(w, 0, "{\"capabilities\":{\"max_data_xfer_size\":0}}", 42);
-	expect_end(w, "too little");
-	leave(w), join(w);
 	memset(long_text, ' ', sizeof(long_text) - 1);
 	send_version(w, 0, long_text, sizeof(long_text));
 	expect_end(w, "too long");
+}
+
+/* A client that takes `most` bytes of data in a message. */
+static void send_transfer_max(struct world *w, unsigned most)
+{
+	char text[80];
+
+	snprintf(text, sizeof(text), "{\"capabilities\":{\"max_data_xfer_size\":%u}}", most);
+	send_version(w, 0, text, strlen(text) + 1);
+}
+
+static void client_that_takes_less_than_a_register_is_not_served(void **state)
+{
+	static const unsigned sizes[] = { 0, 1, 7 };
+	struct world *w = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		send_transfer_max(w, sizes[i]);
+		expect_end(w, "too little");
+		leave(w), join(w);
+	}
+}
+
+/* The least that is served; a transfer takes as many messages as that needs. */
+static void client_that_takes_a_register_gets_its_memory_in_pieces(void **state)
+{
+	struct world *w = *state;
+	const struct {
+		struct user_region_access access;
+		uint64_t value;
+	} fill = { { TESTDEV_DMA_COMMAND, 0, 8 }, htole64(TESTDEV_OP_FILL) },
+	  compare = { { TESTDEV_DMA_COMMAND, 0, 8 }, htole64(TESTDEV_OP_COMPARE) };
+	struct user_message message;
+	uint8_t memory[4096] = { 0 };
+	int fd = peer_memory(MEMORY, false);
+
+	send_transfer_max(w, USER_TRANSFER_MIN);
+	assert_true(peer_receive(w->socket, &message));
+	peer_write(w->socket, CONFIG, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+	assert_int_equal(peer_map(w->socket, IOVA, 0x1000, -1, 0, READ_WRITE), 0);
+	assert_int_equal(peer_map(w->socket, IOVA + MEMORY, MEMORY, fd, 0, READ_WRITE), 0);
+	begin_transfer(w, IOVA + MEMORY + 8, 64, TESTDEV_OP_FILL);
+	assert_int_equal(outcome(w), TESTDEV_DONE_OK);
+	begin_transfer(w, IOVA + MEMORY + 8, 64, TESTDEV_OP_COMPARE);
+	assert_true(peer_read(w->socket, 0, TESTDEV_DMA_RESULT, 8) == UINT64_MAX);
+	begin_transfer(w, IOVA + 8, 64, TESTDEV_OP_STOP);
+	for (unsigned i = 0; i < 2; i++) {
+		peer_send(w->socket, USER_REGION_WRITE, 0, i ? &compare : &fill, sizeof(fill), NULL,
+			  0);
+		for (unsigned piece = 0; piece < 64 / USER_TRANSFER_MIN; piece++)
+			answer_dma(w, memory, 0);
+		assert_true(peer_receive(w->socket, &message));
+		assert_int_equal(message.header.command, USER_REGION_WRITE);
+		assert_int_equal(outcome(w), TESTDEV_DONE_OK);
+	}
+	assert_true(peer_read(w->socket, 0, TESTDEV_DMA_RESULT, 8) == UINT64_MAX);
+	close(fd);
 }
 
 static void malformed_header_ends_it(void **state)
@@ -806,6 +860,8 @@ int main(void)
 		TEST_AFTER(first_message_is_the_version, setup),
 		TEST(version_comes_once),
 		TEST_AFTER(version_that_is_none_ends_it, setup),
+		TEST_AFTER(client_that_takes_less_than_a_register_is_not_served, setup),
+		TEST_AFTER(client_that_takes_a_register_gets_its_memory_in_pieces, setup),
 		TEST(malformed_header_ends_it),
 		TEST(message_that_stops_in_the_middle_ends_it),
 		TEST(payload_of_the_wrong_size_ends_it),
