@@ -77,6 +77,27 @@ static void set_made(const struct device_made *made, struct zpci_function_config
 	memcpy(function->util_string, made->util_string, sizeof(function->util_string));
 }
 
+/* What a host has made can be given in part, and not enlarged. */
+static int check_host(const struct device_config *config, const struct device_made *made,
+		      const struct zpci_function_config *function, char *error, size_t error_size)
+{
+	const char *property = NULL;
+	unsigned most = 0;
+
+	if (made->interrupts && function->interrupts > made->interrupts) {
+		property = "interrupts";
+		most = made->interrupts;
+	} else if (made->store_block_max && function->store_block_max > made->store_block_max) {
+		property = "store-block";
+		most = made->store_block_max;
+	}
+	if (!property)
+		return 0;
+	snprintf(error, error_size, "device %s: %s=: the host has %u for this device, and no more",
+		 config->type->name, property, most);
+	return -EINVAL;
+}
+
 int function_config(uint32_t features, const struct device_config *config,
 		    const struct device_made *made, struct zpci_function_config *function, char *error,
 		    size_t error_size)
@@ -134,5 +155,5 @@ int function_config(uint32_t features, const struct device_config *config,
 		return -EINVAL;
 	}
 	function->store_block_max = (uint16_t)store_block;
-	return 0;
+	return check_host(config, made, function, error, error_size);
 }
