@@ -639,8 +639,15 @@ void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 
 void pci_function_raise_error(struct pci_function *f, enum pci_error error)
 {
-	if (f->msi_ops && f->msi_ops->error)
-		f->msi_ops->error(f->msi_opaque, error);
+	const struct pci_msi_ops *ops;
+	void *opaque;
+
+	pthread_mutex_lock(&f->lock);
+	ops = f->msi_ops;
+	opaque = f->msi_opaque;
+	pthread_mutex_unlock(&f->lock);
+	if (ops && ops->error)
+		ops->error(opaque, error);
 }
 
 bool pci_function_msix_enabled(const struct pci_function *f)
