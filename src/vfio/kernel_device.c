@@ -199,7 +199,10 @@ static int hot_reset(struct kernel_device *d)
 		reset->count = 1;
 		memcpy(reset->group_fds, &group, sizeof(group));
 	}
-	return ioctl(d->fd, VFIO_DEVICE_PCI_HOT_RESET, reset) ? -ENOTTY : 0;
+	if (!ioctl(d->fd, VFIO_DEVICE_PCI_HOT_RESET, reset))
+		return 0;
+	/* Busy, this time; or others are on the bus, or it has no such reset: never. */
+	return errno == EAGAIN ? -EAGAIN : -ENOTTY;
 }
 
 static int reset(void *backend)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/byteorder.h"
 #include "base/log.h"
@@ -17,6 +18,9 @@
 
 _Static_assert(VFIO_PCI_BAR0_REGION_INDEX == 0 && VFIO_PCI_BAR5_REGION_INDEX == 5,
 	       "BARs and regions have the same numbers");
+
+/* A reset that finds the device in use is tried again, for half a second. */
+#define RESET_ATTEMPTS 100
 
 /* --- BARs ------------------------------------------------------------------------- */
 
@@ -126,13 +130,31 @@ static int bar_write_block(void *device, unsigned bar, uint64_t offset, const vo
 
 /* --- reset, errors ---------------------------------------------------------------- */
 
+/* The kernel does not wait for whoever is at the device's registers just now: it says EAGAIN. */
+static int reset_when_free(struct passthrough *p)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	int rc = p->ops->reset(p->backend);
+
+	for (unsigned i = 0; i < RESET_ATTEMPTS && rc == -EAGAIN; i++) {
+		nanosleep(&pause, NULL);
+		rc = p->ops->reset(p->backend);
+	}
+	return rc;
+}
+
 static void reset(void *device)
 {
 	struct passthrough *p = device;
+	int rc = 0;
 
 	passthrough_irq_disarm(p);
 	if (p->has_reset)
-		(void)p->ops->reset(p->backend);
+		rc = reset_when_free(p);
+	/* Whose connection has ended has said so, and is no longer what it was in any case. */
+	if (rc && rc != -ENOTCONN)
+		log_line("%s: the device could not be reset, and is as the guest left it: %s",
+			 pci_function_name(p->function), strerror(-rc));
 	/* The model's is what it is after a reset; the device's may be anything. */
 	passthrough_command_update(p);
 }
@@ -211,7 +233,7 @@ const struct pci_device_ops passthrough_device_ops = {
 
 static int first_reset(struct passthrough *p, const char *name, char *error, size_t error_size)
 {
-	int rc = p->ops->reset(p->backend);
+	int rc = reset_when_free(p);
 
 	p->has_reset = rc != -ENOTTY;
 	if (!p->has_reset)

@@ -119,8 +119,8 @@ static int enable(struct passthrough *p, unsigned count)
 /* There are not enough yet. */
 static int enable_more(struct passthrough *p, unsigned number)
 {
-	unsigned before = p->enabled;
-	unsigned count = MIN(p->vector_count, MAX(MAX(VECTORS_AT_FIRST, 2 * before), number + 1));
+	unsigned before = p->enabled, most = pci_function_msix_vectors(p->function);
+	unsigned count = MIN(most, MAX(MAX(VECTORS_AT_FIRST, 2 * before), number + 1));
 	int rc;
 
 	if (before && !p->ops->set_irqs(p->backend, p->index, number, 1, &p->vectors[number].fd))
@@ -192,7 +192,8 @@ void passthrough_irq_update(struct passthrough *p)
 	if (index == VFIO_PCI_MSIX_IRQ_INDEX) {
 		if (!p->index) {
 			p->index = index;
-			(void)enable(p, MIN(p->vector_count, VECTORS_AT_FIRST));
+			(void)enable(p,
+				     MIN(pci_function_msix_vectors(p->function), VECTORS_AT_FIRST));
 		}
 		for (unsigned i = 0; i < pci_function_msix_vectors(p->function); i++)
 			arm_msix(p, i);

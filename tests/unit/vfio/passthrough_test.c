@@ -57,7 +57,9 @@ struct fake {
 	uint64_t config_size;
 	bool resizable, closed, fails;
 	struct access accesses[64];
-	unsigned access_count, resets;
+	unsigned access_count, resets, busy; /* resets that will be refused for a while */
+
+	unsigned msix_vectors; /* that the host has for it */
 
 	/* Eventfds that it would write, by index and number; -1: none. */
 	int fds[VFIO_PCI_NUM_IRQS][MSIX_VECTORS];
@@ -138,7 +140,7 @@ static int region_write(void *backend, unsigned region, uint64_t offset, const v
 
 static int irq_count(void *backend, unsigned index, unsigned *count)
 {
-	static const unsigned counts[] = { 1, 4, MSIX_VECTORS, 1, 1 };
+	const unsigned counts[] = { 1, 4, ((struct fake *)backend)->msix_vectors, 1, 1 };
 
 	*count = counts[index];
 	return 0;
@@ -156,6 +158,8 @@ static int set_irqs(void *backend, unsigned index, unsigned start, unsigned coun
 			d->fds[index][i] = -1;
 		return 0;
 	}
+	if (index == VFIO_PCI_MSIX_IRQ_INDEX && start + count > d->msix_vectors)
+		return -EINVAL;
 	if (start + count > DEVICE_VECTORS_AT_ONCE)
 		return -ENOSPC;
 	if (d->enabled[index] && start + count > d->enabled[index] && !d->resizable)
@@ -168,7 +172,13 @@ static int set_irqs(void *backend, unsigned index, unsigned start, unsigned coun
 
 static int reset(void *backend)
 {
-	((struct fake *)backend)->resets++;
+	struct fake *d = backend;
+
+	if (d->busy) {
+		d->busy--;
+		return -EAGAIN;
+	}
+	d->resets++;
 	return 0;
 }
 
@@ -270,6 +280,7 @@ static struct fake *new_device(void)
 	extended(d, 0x180, 0x0f, 0x1c0); /* ATS */
 	extended(d, 0x1c0, 0x03, 0);
 	d->config_size = PCI_CONFIG_SIZE;
+	d->msix_vectors = MSIX_VECTORS;
 	memset(d->fds, 0xff, sizeof(d->fds));
 	d->sources = irq_sources_create();
 	assert_non_null(d->sources);
@@ -658,6 +669,23 @@ static void msi_has_as_many_vectors_as_the_guest_enables(void **state)
 	assert_int_equal(d->enabled[VFIO_PCI_MSI_IRQ_INDEX], 0);
 }
 
+static void msix_is_enabled_early_with_fewer_vectors_than_msi_has(void **state)
+{
+	struct fake *d = new_device();
+	char error[256];
+
+	d->msix_vectors = 2;
+	assert_int_equal(create(d, error, sizeof(error)), 0);
+	assert_int_equal(pci_function_attach(d->f, NULL, &msi_ops, d), 0);
+	enable_msix(d);
+	assert_int_equal(d->enabled[VFIO_PCI_MSIX_IRQ_INDEX], 2);
+	set_vector(d, 1, 0x1000, 101);
+	raise_irq(d, VFIO_PCI_MSIX_IRQ_INDEX, 1);
+	wait_for(&d->messages, 1);
+	*state = d;
+	teardown(state);
+}
+
 static void errors_and_requests_of_the_host_are_passed_on(void **state)
 {
 	struct fake *d = *state;
@@ -690,6 +718,17 @@ static void a_function_level_reset_resets_the_device_and_its_interrupts(void **s
 	set_vector(d, 0, 0x1000, 101);
 	raise_irq(d, VFIO_PCI_MSIX_IRQ_INDEX, 0);
 	wait_for(&d->messages, 1);
+}
+
+static void a_host_that_is_busy_is_asked_again_for_the_reset(void **state)
+{
+	struct fake *d = *state;
+	unsigned resets = d->resets;
+
+	d->busy = 3;
+	pci_function_reset(d->f);
+	assert_int_equal(d->resets, resets + 1);
+	assert_int_equal(d->busy, 0);
 }
 
 static void it_is_reset_at_the_beginning_and_at_the_end(void **state)
@@ -788,8 +827,10 @@ int main(void)
 		TEST(vectors_that_can_be_added_are_added),
 		TEST(a_vector_that_the_host_does_not_have_takes_none_away),
 		TEST(msi_has_as_many_vectors_as_the_guest_enables),
+		cmocka_unit_test(msix_is_enabled_early_with_fewer_vectors_than_msi_has),
 		TEST(errors_and_requests_of_the_host_are_passed_on),
 		TEST(a_function_level_reset_resets_the_device_and_its_interrupts),
+		TEST(a_host_that_is_busy_is_asked_again_for_the_reset),
 		cmocka_unit_test(it_is_reset_at_the_beginning_and_at_the_end),
 		cmocka_unit_test(what_is_no_function_is_refused),
 		cmocka_unit_test(lists_of_capabilities_that_are_loops_or_overlap_do_no_harm),
