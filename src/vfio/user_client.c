@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -162,10 +161,7 @@ static void destroy(struct user_client *c)
 		wake_thread(c);
 		pthread_join(c->thread, NULL);
 	}
-	for (unsigned r = 0; r < ARRAY_SIZE(c->identity.regions); r++)
-		for (unsigned a = 0; a < c->identity.regions[r].areas; a++)
-			munmap(c->identity.regions[r].area[a].host,
-			       c->identity.regions[r].area[a].length);
+	user_client_forget_regions(&c->identity);
 	user_channel_free(c->channel);
 	user_memory_free(c->mapped);
 	if (c->wake >= 0)

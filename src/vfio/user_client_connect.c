@@ -4,9 +4,14 @@
  *
  * What a server says of its device is checked once, here. Registers that it lets us map are
  * mapped if they cannot be taken away under us: the file is sealed against shrinking.
+ *
+ * A server that has come back is asked the same. Its registers are mapped anywhere first; only
+ * when the device is known to be the same one, area by area, do they go where those of the
+ * first one have been.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -137,7 +143,19 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 
 /* --- regions ----------------------------------------------------------------------------------- */
 
-/* All of it is in the file, which does not shrink: touching it is no SIGBUS. */
+/*
+ * A file that does not shrink, so that touching it is no SIGBUS, with pages of the usual
+ * size: of others, more is mapped than what is asked for (mmap(2), "Huge page mappings").
+ */
+static bool can_be_mapped(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct statfs fs;
+
+	return seals >= 0 && seals & F_SEAL_SHRINK && !fstatfs(fd, &fs) &&
+	       fs.f_type != HUGETLBFS_MAGIC;
+}
+
 static bool is_in_file(int fd, uint64_t start, uint64_t offset, uint64_t length)
 {
 	struct stat status;
@@ -148,18 +166,16 @@ static bool is_in_file(int fd, uint64_t start, uint64_t offset, uint64_t length)
 }
 
 static void map_area(struct passthrough_region *region, int fd, uint64_t start, uint64_t offset,
-		     uint64_t length, void *again)
+		     uint64_t length)
 {
 	void *host;
 
 	if (!length || region->areas == PASSTHROUGH_AREAS_MAX ||
 	    !range_fits(offset, length, region->size) || !is_in_file(fd, start, offset, length))
 		return;
-	host = mmap(again, length, PROT_READ | PROT_WRITE, MAP_SHARED | (again ? MAP_FIXED : 0),
-		    fd, (off_t)(start + offset));
+	host = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(start + offset));
 	if (host != MAP_FAILED)
-		region->area[region->areas++] =
-			(struct passthrough_area){ offset, length, host };
+		region->area[region->areas++] = (struct passthrough_area){ offset, length, host };
 }
 
 /* The list of areas; false: the whole region is one. */
@@ -182,39 +198,31 @@ static bool find_sparse(const uint8_t *reply, uint32_t length, uint32_t at,
 	return false;
 }
 
-/* `known`: where the areas were when it was connected before; NULL: it was not. */
-static void map_region(struct passthrough_region *region, const struct passthrough_region *known,
-		       const uint8_t *reply, uint32_t length, int fd)
+static void map_region(struct passthrough_region *region, const uint8_t *reply, uint32_t length,
+		       int fd)
 {
 	struct vfio_region_info_cap_sparse_mmap sparse;
 	struct vfio_region_sparse_mmap_area area;
 	struct user_region_info info;
-	int seals = fcntl(fd, F_GET_SEALS);
 	uint32_t at;
 
 	memcpy(&info, reply, sizeof(info));
-	if (seals < 0 || !(seals & F_SEAL_SHRINK))
+	if (!can_be_mapped(fd))
 		return;
 	if (!(info.flags & VFIO_REGION_INFO_FLAG_CAPS) ||
 	    !find_sparse(reply, length, info.cap_offset, &sparse, &at)) {
-		map_area(region, fd, info.offset, 0, region->size,
-			 known && known->areas == 1 ? known->area[0].host : NULL);
+		map_area(region, fd, info.offset, 0, region->size);
 		return;
 	}
 	for (uint32_t i = 0; i < sparse.nr_areas && range_fits(at, sizeof(area), length); i++) {
-		const struct passthrough_area *before =
-			known && region->areas < known->areas ? &known->area[region->areas] : NULL;
-
 		memcpy(&area, reply + at, sizeof(area));
-		if (!before || (before->offset == area.offset && before->length == area.size))
-			map_area(region, fd, info.offset, area.offset, area.size,
-				 before ? before->host : NULL);
+		map_area(region, fd, info.offset, area.offset, area.size);
 		at += (uint32_t)sizeof(area);
 	}
 }
 
 static int learn_region(struct user_channel *channel, unsigned index,
-			struct passthrough_region *region, const struct passthrough_region *known)
+			struct passthrough_region *region)
 {
 	uint8_t reply[REGION_INFO_MAX];
 	struct user_region_info info = { .argsz = sizeof(reply), .index = index };
@@ -235,9 +243,8 @@ static int learn_region(struct user_channel *channel, unsigned index,
 	if (request.reply_length >= sizeof(info)) {
 		memcpy(&info, reply, sizeof(info));
 		region->size = info.size;
-		if (request.reply_fd >= 0 && info.flags & VFIO_REGION_INFO_FLAG_MMAP &&
-		    (!known || known->size == info.size))
-			map_region(region, known, reply, request.reply_length, request.reply_fd);
+		if (request.reply_fd >= 0 && info.flags & VFIO_REGION_INFO_FLAG_MMAP)
+			map_region(region, reply, request.reply_length, request.reply_fd);
 	} else {
 		rc = -EPROTO;
 	}
@@ -246,12 +253,40 @@ static int learn_region(struct user_channel *channel, unsigned index,
 	return rc;
 }
 
-static void forget_regions(struct user_client_identity *identity)
+void user_client_forget_regions(struct user_client_identity *identity)
 {
-	for (unsigned r = 0; r < ARRAY_SIZE(identity->regions); r++)
-		for (unsigned a = 0; a < identity->regions[r].areas; a++)
-			munmap(identity->regions[r].area[a].host,
-			       identity->regions[r].area[a].length);
+	for (unsigned r = 0; r < ARRAY_SIZE(identity->regions); r++) {
+		struct passthrough_region *region = &identity->regions[r];
+
+		while (region->areas) {
+			region->areas--;
+			munmap(region->area[region->areas].host,
+			       region->area[region->areas].length);
+		}
+	}
+}
+
+/*
+ * The areas of `identity` take the places that those of `known`, the same ones, have. A place
+ * is never empty: another thread may be using it.
+ */
+static int replace_regions(struct user_client_identity *identity,
+			   const struct user_client_identity *known)
+{
+	for (unsigned r = 0; r < ARRAY_SIZE(identity->regions); r++) {
+		struct passthrough_region *region = &identity->regions[r];
+
+		while (region->areas) {
+			const unsigned a = region->areas - 1;
+
+			if (mremap(region->area[a].host, region->area[a].length,
+				   region->area[a].length, MREMAP_MAYMOVE | MREMAP_FIXED,
+				   known->regions[r].area[a].host) == MAP_FAILED)
+				return -errno;
+			region->areas = a;
+		}
+	}
+	return 0;
 }
 
 /* --- the device ---------------------------------------------------------------------------------- */
@@ -269,10 +304,8 @@ static int learn_id(struct user_client *c, struct user_channel *channel,
 	return rc;
 }
 
-/* `known` as above. */
 static int learn_device(struct user_client *c, struct user_channel *channel,
-			struct user_client_identity *identity,
-			const struct user_client_identity *known, char *error, size_t error_size)
+			struct user_client_identity *identity, char *error, size_t error_size)
 {
 	struct user_device_info device = { .argsz = sizeof(device) };
 	int rc = ask(channel, USER_DEVICE_GET_INFO, &device, sizeof(device));
@@ -284,8 +317,7 @@ static int learn_device(struct user_client *c, struct user_channel *channel,
 	    device.regions <= VFIO_PCI_CONFIG_REGION_INDEX)
 		return say(error, error_size, -EINVAL, "its device is no PCI function");
 	for (unsigned r = 0; !rc && r < MIN(device.regions, VFIO_PCI_NUM_REGIONS); r++)
-		rc = learn_region(channel, r, &identity->regions[r],
-				  known ? &known->regions[r] : NULL);
+		rc = learn_region(channel, r, &identity->regions[r]);
 	for (unsigned i = 0; !rc && i < MIN(device.irqs, VFIO_PCI_NUM_IRQS); i++) {
 		struct user_irq_info irq = { .argsz = sizeof(irq), .index = i };
 
@@ -311,14 +343,15 @@ static bool is_same_device(const struct user_client_identity *a,
 
 		same = left->size == right->size && left->areas == right->areas;
 		for (unsigned i = 0; same && i < left->areas; i++)
-			same = left->area[i].host == right->area[i].host;
+			same = left->area[i].offset == right->area[i].offset &&
+			       left->area[i].length == right->area[i].length;
 	}
 	return same;
 }
 
-static int connect_once(struct user_client *c, const struct user_client_identity *known,
-			struct user_channel **result, struct user_client_identity *identity,
-			char *error, size_t error_size)
+/* The identity's areas are the caller's, if it returns 0. */
+static int connect_once(struct user_client *c, struct user_channel **result,
+			struct user_client_identity *identity, char *error, size_t error_size)
 {
 	struct user_channel *channel;
 	int fd = open_socket(c->path, error, error_size);
@@ -332,9 +365,10 @@ static int connect_once(struct user_client *c, const struct user_client_identity
 		close(fd);
 		return say(error, error_size, -ENOMEM, "out of memory");
 	}
+	*identity = (struct user_client_identity){ 0 };
 	rc = agree_on_version(c, channel, error, error_size);
 	if (!rc)
-		rc = learn_device(c, channel, identity, known, error, error_size);
+		rc = learn_device(c, channel, identity, error, error_size);
 	if (!rc) {
 		*result = channel;
 		return 0;
@@ -343,18 +377,13 @@ static int connect_once(struct user_client *c, const struct user_client_identity
 	if (*why)
 		rc = say(error, error_size, -EPROTO, "the server is not usable: %s", why);
 	user_channel_free(channel);
+	user_client_forget_regions(identity);
 	return rc;
 }
 
 int user_client_connect(struct user_client *c, char *error, size_t error_size)
 {
-	int rc = connect_once(c, NULL, &c->channel, &c->identity, error, error_size);
-
-	if (rc) {
-		forget_regions(&c->identity);
-		c->identity = (struct user_client_identity){ 0 };
-	}
-	return rc;
+	return connect_once(c, &c->channel, &c->identity, error, error_size);
 }
 
 /* --- again ------------------------------------------------------------------------------------------ */
@@ -388,13 +417,13 @@ int user_client_reconnect(struct user_client *c)
 {
 	const uint64_t end = now_ms() + USER_CLIENT_RETURN_MS;
 	const struct timespec pause = { .tv_nsec = RETRY_NS };
-	struct user_client_identity identity = { 0 };
+	struct user_client_identity identity;
 	struct user_channel *channel;
 	char error[256];
 	int rc;
 
 	for (;;) {
-		rc = connect_once(c, &c->identity, &channel, &identity, error, sizeof(error));
+		rc = connect_once(c, &channel, &identity, error, sizeof(error));
 		if (rc != -ENOENT && rc != -ECONNREFUSED && rc != -EAGAIN)
 			break;
 		if (c->quit || now_ms() >= end)
@@ -403,9 +432,12 @@ int user_client_reconnect(struct user_client *c)
 	}
 	if (rc)
 		return rc;
-	if (!is_same_device(&identity, &c->identity)) {
+	rc = is_same_device(&identity, &c->identity) ? replace_regions(&identity, &c->identity) :
+						       -ENODEV;
+	if (rc) {
+		user_client_forget_regions(&identity);
 		user_channel_free(channel);
-		return -ENODEV;
+		return rc;
 	}
 	user_channel_free(c->channel);
 	c->channel = channel;

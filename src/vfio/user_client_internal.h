@@ -75,6 +75,7 @@ struct user_client {
 int user_client_connect(struct user_client *c, char *error, size_t error_size);
 /* With `lock` held for writing: the same, after a server has gone. Waits. */
 int user_client_reconnect(struct user_client *c);
+void user_client_forget_regions(struct user_client_identity *identity);
 
 /*
  * user_client_commands.c: all with `lock` held for reading or writing. 0, -ENOTCONN, or what

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* The client of vfio-user against servers that are hostile, slow, or somebody else's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/irq_sources.h"
+#include "base/util.h"
+#include "devices/device.h"
+#include "zpci/pci.h"
+#include "zpci/zpci.h"
+
+#include "fake_server.h"
+
+#define MEMORY_SIZE 0x100000u
+
+/* A function of a server, as a guest has it. */
+struct guest {
+	struct fake_server server;
+	struct device_config config;
+	struct device_host host;
+	struct device_made made;
+};
+
+static void unplug_wanted(void *opaque, uint32_t fid)
+{
+}
+
+static void connect_guest(struct guest *g, bool share_memory)
+{
+	char text[128], error[DEVICE_ERROR_MAX] = "";
+	int memory = memfd_create("memory", MFD_CLOEXEC);
+
+	assert_true(memory >= 0);
+	assert_int_equal(ftruncate(memory, MEMORY_SIZE), 0);
+	fake_server_start(&g->server);
+	g->host = (struct device_host){
+		.memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0),
+		.memory_size = MEMORY_SIZE,
+		.memory_fd = memory,
+		.unplug_wanted = unplug_wanted,
+	};
+	assert_ptr_not_equal(g->host.memory, MAP_FAILED);
+	snprintf(text, sizeof(text), "vfio-user,socket=%s,share-memory=%s", g->server.path,
+		 share_memory ? "on" : "off");
+	assert_int_equal(device_parse(text, &g->config, error, sizeof(error)), 0);
+	g->config.irq_sources = irq_sources_create();
+	assert_non_null(g->config.irq_sources);
+	if (device_create_on(&g->config, "tested", &g->host, &g->made, error, sizeof(error)))
+		fail_msg("%s", error);
+	pci_function_config_write(g->made.function, PCI_COMMAND, 2,
+				  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+static void disconnect_guest(struct guest *g)
+{
+	struct irq_sources *sources = g->config.irq_sources;
+
+	pci_function_free(g->made.function);
+	irq_sources_destroy(sources);
+	device_config_clear(&g->config);
+	fake_server_stop(&g->server);
+	munmap(g->host.memory, MEMORY_SIZE);
+	close(g->host.memory_fd);
+	if (g->server.registers >= 0)
+		close(g->server.registers);
+	free(g);
+}
+
+/* It has no registers that can be mapped, unless a test gives it some. */
+static struct guest *new_guest(void)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+
+	assert_non_null(g);
+	g->server.registers = -1;
+	return g;
+}
+
+/* Bytes of servers' registers that are mapped here, in all. */
+static size_t mapped_registers(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned long first, end;
+	size_t bytes = 0;
+	char line[512];
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "memfd:registers") && sscanf(line, "%lx-%lx", &first, &end) == 2)
+			bytes += end - first;
+	fclose(maps);
+	return bytes;
+}
+
+static uint32_t load(struct guest *g, uint64_t offset)
+{
+	uint64_t value = 0;
+
+	assert_int_equal(pci_function_bar_read(g->made.function, 0, offset, 4, &value), 0);
+	return (uint32_t)value;
+}
+
+/* The server closes; the client sees that, and a reset connects again. */
+static void come_back(struct guest *g)
+{
+	const unsigned connections = g->server.connections;
+
+	fake_server_drop(&g->server);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), UINT16_MAX);
+	pci_function_reset(g->made.function);
+	assert_int_equal(g->server.connections, connections + 1);
+}
+
+/* --- a server that has been away --------------------------------------------------------- */
+
+static void registers_of_the_same_device_are_where_they_were(void **state)
+{
+	struct guest *g = new_guest();
+	const uint32_t value = 0x12345678;
+	int before = fake_server_registers(FAKE_BAR_SIZE);
+	int after = fake_server_registers(FAKE_BAR_SIZE);
+
+	g->server.registers = before;
+	g->server.areas = 1;
+	g->server.area[0] = (struct vfio_region_sparse_mmap_area){ 0x2000, 0x1000 };
+	connect_guest(g, false);
+	assert_int_equal(mapped_registers(), 0x1000);
+	g->server.registers = after;
+	come_back(g);
+	pci_function_config_write(g->made.function, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(mapped_registers(), 0x1000);
+	assert_int_equal(pwrite(after, &value, sizeof(value), 0x2010), sizeof(value));
+	assert_int_equal(load(g, 0x2010), value);
+	disconnect_guest(g);
+	assert_int_equal(mapped_registers(), 0);
+	close(before);
+}
+
+static void a_server_that_comes_back_with_larger_areas_gets_no_memory(void **state)
+{
+	struct guest *g = new_guest();
+
+	g->server.registers = fake_server_registers(FAKE_BAR_SIZE);
+	g->server.areas = 1;
+	g->server.area[0] = (struct vfio_region_sparse_mmap_area){ 0, 0x1000 };
+	connect_guest(g, false);
+	assert_int_equal(mapped_registers(), 0x1000);
+	g->server.areas = 0;
+	come_back(g);
+	/* The first ones stay, for who is using them; nothing lies around them, or is left over. */
+	assert_int_equal(mapped_registers(), 0x1000);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), UINT16_MAX);
+	disconnect_guest(g);
+	assert_int_equal(mapped_registers(), 0);
+}
+
+static void areas_of_another_device_are_not_left_mapped(void **state)
+{
+	struct guest *g = new_guest();
+
+	g->server.registers = fake_server_registers(FAKE_BAR_SIZE);
+	g->server.areas = 1;
+	g->server.area[0] = (struct vfio_region_sparse_mmap_area){ 0, 0x1000 };
+	connect_guest(g, false);
+	g->server.areas = 3;
+	g->server.area[1] = (struct vfio_region_sparse_mmap_area){ 0x3000, 0x2000 };
+	g->server.area[2] = (struct vfio_region_sparse_mmap_area){ 0x8000, 0x1000 };
+	for (unsigned i = 0; i < 3; i++) {
+		come_back(g);
+		assert_int_equal(mapped_registers(), 0x1000);
+	}
+	disconnect_guest(g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(registers_of_the_same_device_are_where_they_were),
+		cmocka_unit_test(a_server_that_comes_back_with_larger_areas_gets_no_memory),
+		cmocka_unit_test(areas_of_another_device_are_not_left_mapped),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
