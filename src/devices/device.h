@@ -63,6 +63,7 @@ struct device_property {
 struct device_host {
 	uint8_t *memory;
 	uint64_t memory_size;
+	uint64_t locked; /* bytes of it that devices which exist may lock, each anew */
 	int memory_fd;
 	void (*unplug_wanted)(void *opaque, uint32_t fid);
 	void *opaque;
@@ -80,6 +81,7 @@ struct device_made {
 	uint64_t sdma, edma;    /* edma 0: the usual range */
 	bool no_direct_mapping; /* the range does not take all of memory */
 	bool pins_memory;       /* pages of memory must stay where they are */
+	uint64_t locks;         /* bytes of memory at most that the host counts as locked for it */
 	uint16_t interrupts, store_block_max;
 	uint16_t vfn, pchid;
 	uint8_t pft, pfip[4];

@@ -26,6 +26,7 @@ struct machine_device {
 	struct pci_function *function;
 	uint32_t fid;
 	uint16_t uid;
+	uint64_t locks; /* bytes */
 	bool has_address, multifunction;
 	uint64_t address;
 	char id[DEVICE_ID_MAX + 1];
@@ -199,6 +200,8 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 		snprintf(error, error_size, "device %s: %s", config->type->name, reason);
 		goto unlist;
 	}
+	device->locks = made.locks;
+	devices->host.locked += made.locks;
 	devices->made++;
 	atomic_fetch_add(&devices->present, 1);
 	machine_wake(machine);
@@ -242,6 +245,7 @@ static bool remove_device(struct machine *machine, struct machine_device *device
 	if (zpci_unplug(machine->zpci, device->fid) == -EBUSY)
 		return false;
 	unlist(machine->devices, device);
+	machine->devices->host.locked -= device->locks;
 	machine->devices->next_fid = MIN(machine->devices->next_fid, device->fid);
 	machine->devices->next_uid = MIN(machine->devices->next_uid, device->uid);
 	atomic_fetch_sub(&machine->devices->present, 1);

@@ -86,6 +86,7 @@ static int make(struct kernel_device *d, const struct device_config *config, con
 	};
 	int rc;
 
+	d->others_lock = host->locked;
 	rc = kernel_open(d, asked_iommufd(config), host->memory, host->memory_size, reason,
 			 reason_size);
 	if (!rc)

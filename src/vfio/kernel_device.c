@@ -333,6 +333,7 @@ static int describe_dma(struct kernel_device *d, struct device_made *made, char 
 	made->no_direct_mapping = made->edma - made->sdma < iommu->memory_size - 1;
 	made->mappings_max = iommu->mappings_max;
 	made->pins_memory = iommu->pins_memory;
+	made->locks = iommu->memory_size;
 	return 0;
 }
 

@@ -33,6 +33,7 @@ struct kernel_device {
 	uint32_t iommufd_id;
 	struct vfio_iommu *iommu;
 
+	uint64_t others_lock; /* bytes of memory, by other devices of the machine */
 	uint32_t flags; /* of VFIO_DEVICE_GET_INFO */
 	struct kernel_region regions[KERNEL_REGIONS];
 };

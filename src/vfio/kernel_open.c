@@ -129,26 +129,29 @@ static bool may_lock_anything(void)
 	       data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK);
 }
 
-/* A guest may have all of its memory mapped, which is then locked. */
-static int check_limit(uint64_t memory_size, char *error, size_t error_size)
+/*
+ * A guest may have all of its memory mapped, which is then locked; the kernel counts it for
+ * each function anew.
+ */
+static int check_limit(uint64_t needed, char *error, size_t error_size)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY ||
-	    limit.rlim_cur >= memory_size || may_lock_anything())
+	    limit.rlim_cur >= needed || may_lock_anything())
 		return 0;
-	if (limit.rlim_max >= memory_size) {
+	if (limit.rlim_max >= needed) {
 		limit.rlim_cur = limit.rlim_max;
 		if (!setrlimit(RLIMIT_MEMLOCK, &limit))
 			return 0;
 	}
 	return complain(-EPERM, error, error_size,
 			"the limit of locked memory is %llu KiB, and the guest's memory has to be "
-			"locked: it must be %llu at least (ulimit -l %llu, or memlock in "
-			"/etc/security/limits.conf, or LimitMEMLOCK= of the service)",
+			"locked for each of its functions: it must be %llu at least (ulimit -l "
+			"%llu, or memlock in /etc/security/limits.conf, or LimitMEMLOCK= of the "
+			"service)",
 			(unsigned long long)limit.rlim_cur / 1024,
-			(unsigned long long)memory_size / 1024,
-			(unsigned long long)memory_size / 1024);
+			(unsigned long long)needed / 1024, (unsigned long long)needed / 1024);
 }
 
 /* --- opening ----------------------------------------------------------------------------- */
@@ -164,7 +167,8 @@ static int cannot_open(const char *path, int code, char *error, size_t error_siz
 				(unsigned)getuid(), path);
 	case -EBUSY:
 		return complain(code, error, error_size,
-				"it is in use by another program (fuser -v %s says by which)",
+				"it is in use, or another function of its IOMMU group is (fuser -v "
+				"%s says by which program)",
 				path);
 	case -ENOENT:
 	case -ENODEV:
@@ -316,15 +320,15 @@ int kernel_open(struct kernel_device *d, enum kernel_iommufd iommufd, uint8_t *m
 	if (access(d->sysfs, F_OK))
 		return complain(-ENODEV, error, error_size,
 				"there is no such device (lspci -D lists those that there are)");
-	rc = check_driver(d, error, error_size);
-	if (rc)
-		return rc;
+	/* First: without one, vfio-pci does not take it. */
 	if (!link_name(d->sysfs, "iommu_group", group, sizeof(group)))
 		return complain(
 			-ENODEV, error, error_size,
 			"the host has no IOMMU for it: switch it on in the firmware (VT-d, "
 			"AMD-Vi), and boot the host's kernel with intel_iommu=on on Intel's");
-	rc = check_limit(memory_size, error, error_size);
+	rc = check_driver(d, error, error_size);
+	if (!rc)
+		rc = check_limit(d->others_lock + memory_size, error, error_size);
 	if (rc)
 		return rc;
 	has_node = find_node(d, node, sizeof(node)) && !access("/dev/iommu", F_OK);
