@@ -50,6 +50,8 @@ uint8_t *nvme_page(const struct nvme *n, unsigned page)
 
 uint64_t nvme_page_bus(const struct nvme *n, unsigned page)
 {
+	if (!n->third)
+		return n->f->query.sdma + (uint64_t)nvme_page(n, page);
 	return n->f->query.sdma + NVME_ARENA + page * PAGE_SIZE;
 }
 
@@ -75,22 +77,49 @@ bool nvme_is(const struct function *f)
 	return config_read(f, 8, 4) >> 8 == CLASS_NVME;
 }
 
+uint32_t nvme_configuration(const struct function *f)
+{
+	return (uint32_t)bar_read(f, BAR, REG_CC, 4);
+}
+
 /* ---- Translation and interruptions ---- */
+
+static void prepare(struct nvme *n, struct function *f)
+{
+	memset(n, 0, sizeof(*n));
+	n->f = f;
+	n->patience = 4 * PATIENCE;
+	/* One more, for the exchange of neighbours. */
+	n->arena = frames((NVME_PAGES + 1) * PAGE_SIZE, PAGE_SIZE);
+	n->vectors = frames(PAGE_SIZE, PAGE_SIZE);
+	n->summary = n->vectors + PAGE_SIZE / 2;
+}
+
+static const char *register_interruptions(struct nvme *n)
+{
+	struct function *f = n->f;
+	struct fib fib = { 0 };
+
+	if (!msix_find(f, &n->msix))
+		return "no MSI-X";
+	fib.interruption = FIB_ISC(ISC) | FIB_NOI(2) | FIB_SUMMARY;
+	fib.aibv = (uint64_t)n->vectors;
+	fib.aisb = (uint64_t)n->summary;
+	if (!answered(modify(f, REGISTER_INTERRUPTIONS, &fib), CC(0)))
+		return "interruptions are not taken";
+	config_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	msix_set(f, &n->msix, 0, f->group.msi_address, 0);
+	msix_set(f, &n->msix, 1, f->group.msi_address, 1);
+	msix_switch(f, &n->msix, true);
+	return NULL;
+}
 
 const char *nvme_register(struct nvme *n, struct function *f)
 {
 	struct fib fib = { 0 };
 
-	memset(n, 0, sizeof(*n));
-	n->f = f;
-	n->patience = 4 * PATIENCE;
+	prepare(n, f);
 	n->third = iotable_new();
-	/* One more, for the exchange of neighbours. */
-	n->arena = frames((NVME_PAGES + 1) * PAGE_SIZE, PAGE_SIZE);
-	n->vectors = frames(PAGE_SIZE, PAGE_SIZE);
-	n->summary = n->vectors + PAGE_SIZE / 2;
-	if (!msix_find(f, &n->msix))
-		return "no MSI-X";
 	for (unsigned i = 0; i < NVME_PAGES; i++)
 		iotable_map(n->third, nvme_page_bus(n, i), nvme_page(n, i), 0);
 	fib.pba = f->query.sdma;
@@ -102,18 +131,19 @@ const char *nvme_register(struct nvme *n, struct function *f)
 		return "the translation table is not taken";
 	if (!answered(insn_rpcit(f->fh, nvme_page_bus(n, 0), NVME_PAGES * PAGE_SIZE), CC(0)))
 		return "RPCIT for the arena";
+	return register_interruptions(n);
+}
 
-	memset(&fib, 0, sizeof(fib));
-	fib.interruption = FIB_ISC(ISC) | FIB_NOI(2) | FIB_SUMMARY;
-	fib.aibv = (uint64_t)n->vectors;
-	fib.aisb = (uint64_t)n->summary;
-	if (!answered(modify(f, REGISTER_INTERRUPTIONS, &fib), CC(0)))
-		return "interruptions are not taken";
-	config_write(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	msix_set(f, &n->msix, 0, f->group.msi_address, 0);
-	msix_set(f, &n->msix, 1, f->group.msi_address, 1);
-	msix_switch(f, &n->msix, true);
-	return NULL;
+const char *nvme_register_direct(struct nvme *n, struct function *f)
+{
+	struct fib fib = { .pba = f->query.sdma, .pal = f->query.edma };
+
+	prepare(n, f);
+	if (!(f->group.flags & GROUP_RELAXED_TRANSLATION))
+		return "its group wants translation";
+	if (!answered(modify(f, REGISTER_TRANSLATION, &fib), CC(0)))
+		return "translation off is not taken";
+	return register_interruptions(n);
 }
 
 SNIPPET(nvme_sleeps, "0: j 0b");

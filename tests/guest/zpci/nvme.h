@@ -42,7 +42,7 @@ struct nvme_queue {
 struct nvme {
 	struct function *f;
 	struct msix msix;
-	uint64_t *third; /* the translation table */
+	uint64_t *third; /* the translation table; NULL: none, DMA addresses are absolute ones */
 	uint8_t *arena;
 	uint8_t *vectors, *summary;
 	unsigned doorbell_stride;
@@ -59,8 +59,12 @@ struct nvme {
 
 /* Is the function an NVMe controller? It is enabled. */
 bool nvme_is(const struct function *f);
+/* Its register Controller Configuration; bit 0: it is running. */
+uint32_t nvme_configuration(const struct function *f);
 /* Register translation and interruptions, and map the arena. What went wrong, or NULL. */
 const char *nvme_register(struct nvme *n, struct function *f);
+/* The same with translation off; for functions that may do without. */
+const char *nvme_register_direct(struct nvme *n, struct function *f);
 /* Reset and start the controller, identify it, make the queue pair. */
 const char *nvme_start(struct nvme *n);
 
