@@ -149,7 +149,7 @@ class X86(Host):
     def __init__(self, build, guest=None, **more):
         super().__init__("amd64", guest or debian.fetch(architecture="amd64"), build, "0000:00:04.0", **more)
 
-    def command(self, initrd_path, disk=None, append=""):
+    def command(self, initrd_path, disk=None, append="", more=()):
         command = [self.PROGRAM, "-machine", "q35,accel=tcg,kernel-irqchip=split", "-cpu", "max",
                    "-smp", str(self.cpus), "-m", self.memory, "-nodefaults", "-display", "none", "-no-reboot",
                    "-serial", "stdio", "-device", "intel-iommu,intremap=on",
@@ -161,7 +161,7 @@ class X86(Host):
         if disk:
             command += ["-drive", f"file={disk},if=none,id=disk,format=raw",
                         "-device", "nvme,drive=disk,serial=zvisor-host,addr=4.0"]
-        return command
+        return command + list(more)
 
 
 # What the s390x host's own machine is made with, and a bare guest on the outer QEMU.

@@ -13,15 +13,20 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 from zvlib import debian, hosts, run  # noqa: E402  (found by the line above)
 
 
-@pytest.fixture
-def say(capsys):
+def teller(config):
     """Tells how far it is, whatever pytest does with output."""
     begin = time.monotonic()
+    capture = config.pluginmanager.getplugin("capturemanager")
 
     def tell(line):
-        with capsys.disabled():
+        with capture.global_and_fixture_disabled():
             print(f"  [{time.monotonic() - begin:4.0f} s] {line}", flush=True)
     return tell
+
+
+@pytest.fixture
+def say(request):
+    return teller(request.config)
 
 
 @pytest.fixture(scope="session")
