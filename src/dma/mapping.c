@@ -2,7 +2,8 @@
 /*
  * The runs of a mapping, in a treap: a search tree by address that is a heap by
  * numbers drawn at random, which keeps it balanced whatever the order of insertion.
- * Nodes come from an array that is allocated once. The contract is in mapping.h.
+ * Nodes come from an array that is allocated once, but not touched before it is used: there
+ * may be millions. The contract is in mapping.h.
  */
 #include "dma/mapping.h"
 
@@ -23,7 +24,8 @@ struct dma_mapping {
 	const struct dma_mapping_ops *ops;
 	void *opaque;
 	struct run *root;
-	struct run *free;
+	struct run *free; /* used before */
+	unsigned used, max; /* of `runs`: the others are free as well */
 	unsigned count;
 	uint64_t random;
 	uint64_t calls;
@@ -42,10 +44,7 @@ struct dma_mapping *dma_mapping_new(const struct dma_mapping_ops *ops, void *opa
 	/* A guest that knew the numbers could make the tree a list. */
 	if (getrandom(&m->random, sizeof(m->random), 0) != sizeof(m->random) || !m->random)
 		m->random = 0x9e3779b97f4a7c15ull;
-	for (unsigned i = 0; i < runs_max; i++) {
-		m->runs[i].right = m->free;
-		m->free = &m->runs[i];
-	}
+	m->max = runs_max;
 	return m;
 }
 
@@ -132,13 +131,27 @@ static uint32_t draw(struct dma_mapping *m)
 	return (uint32_t)(m->random >> 32);
 }
 
+static bool has_free(const struct dma_mapping *m)
+{
+	return m->free || m->used < m->max;
+}
+
 /* There is a free one. */
+static struct run *take_free(struct dma_mapping *m)
+{
+	struct run *run = m->free;
+
+	if (!run)
+		return &m->runs[m->used++];
+	m->free = run->right;
+	return run;
+}
+
 static void insert(struct dma_mapping *m, uint64_t first, uint64_t last, uint64_t absolute,
 		   bool writable)
 {
-	struct run *run = m->free, **place = &m->root;
+	struct run *run = take_free(m), **place = &m->root;
 
-	m->free = run->right;
 	*run = (struct run){
 		.first = first,
 		.last = last,
@@ -198,7 +211,7 @@ static int cut(struct dma_mapping *m, struct run *run, uint64_t first, uint64_t 
 	run->last = first - 1;
 	if (last == end)
 		return 0;
-	if (!m->free) {
+	if (!has_free(m)) {
 		unmap(m, last + 1, end);
 		return -ENOSPC;
 	}
@@ -238,7 +251,7 @@ static int add(struct dma_mapping *m, uint64_t first, uint64_t last, uint64_t ab
 		before = NULL;
 	if (behind && (behind->first != last + 1 || !same(behind, first, absolute, writable)))
 		behind = NULL;
-	if (!before && !behind && !m->free)
+	if (!before && !behind && !has_free(m))
 		return -ENOSPC;
 	m->calls++;
 	rc = m->ops->map(m->opaque, first, absolute, last - first + 1, writable);
