@@ -6,8 +6,9 @@
  *	type1	 a container with one group; memory is pinned when it is mapped
  *	iommufd	 an IOAS; all of memory is pinned once in another one, and aliased from there
  *
- * Neither splits what was mapped at once. A guest takes away single pages, so each page is
- * mapped for itself; what goes is one call, however many pages. docs/dma.md says what it costs.
+ * type1 does not split what was mapped at once. A guest takes away single pages, so there each
+ * page is mapped for itself; what goes is one call, however many pages. iommufd can be made to
+ * split. docs/dma.md says what it costs.
  *
  * Sources: Linux, drivers/vfio/vfio_iommu_type1.c, drivers/iommu/iommufd/.
  */

@@ -18,7 +18,10 @@
 #define IOMMUFD_IOAS_IOVA_RANGES IOMMUFD_IOCTL(0x84)
 #define IOMMUFD_IOAS_MAP IOMMUFD_IOCTL(0x85)
 #define IOMMUFD_IOAS_UNMAP IOMMUFD_IOCTL(0x86)
+#define IOMMUFD_OPTION IOMMUFD_IOCTL(0x87)
+#define IOMMUFD_VFIO_IOAS IOMMUFD_IOCTL(0x88)
 #define IOMMUFD_HWPT_ALLOC IOMMUFD_IOCTL(0x89)
+#define IOMMUFD_HWPT_INVALIDATE IOMMUFD_IOCTL(0x8d)
 
 /* Flags of map and copy. */
 #define IOMMUFD_FIXED_IOVA 1
@@ -70,6 +73,29 @@ struct iommufd_ioas_unmap {
 	uint32_t ioas_id;
 	uint64_t iova;
 	uint64_t length; /* out: how many bytes were mapped */
+};
+
+/* Of an object: whether an IOAS may be mapped in large pages. */
+#define IOMMUFD_OPTION_HUGE_PAGES 1
+#define IOMMUFD_OPTION_SET 0
+
+struct iommufd_option {
+	uint32_t size;
+	uint32_t option_id;
+	uint16_t op;
+	uint16_t reserved;
+	uint32_t object_id;
+	uint64_t val64;
+};
+
+/* Which IOAS the requests of containers (VFIO_IOMMU_UNMAP_DMA) are about. */
+#define IOMMUFD_VFIO_IOAS_SET 1
+
+struct iommufd_vfio_ioas {
+	uint32_t size;
+	uint32_t ioas_id;
+	uint16_t op;
+	uint16_t reserved;
 };
 
 struct iommufd_hwpt_alloc {
