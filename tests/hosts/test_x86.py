@@ -25,6 +25,7 @@ guest() { zvisor run --kernel /guests/$1 --memory 64M --device vfio,$2; }
 vfio_bind $ZVISOR_FUNCTION
 ls /dev/vfio/[0-9]*
 guest zpci-disk host=$ZVISOR_FUNCTION
+guest zpci-neighbours host=$ZVISOR_FUNCTION
 guest zpci-describe sysfsdev=/sys/bus/pci/devices/$ZVISOR_FUNCTION
 # The kernel has so many mappings for each container.
 echo 100 >/sys/module/vfio_iommu_type1/parameters/dma_entry_limit
@@ -37,6 +38,8 @@ zvisor run --kernel /guests/zpci-limit --memory 64M --device vfio-pci,host=$ZVIS
     assert len(refused) == 1 and "vfio-pci" in refused[0], refused
     assert re.search(r"^# disk: zvisor-host, 32768 blocks of 512 bytes$", said, re.M)
     assert re.search(r"^1\.\.13$", said, re.M)
+    # Pages came and went beside others that the controller stored into.
+    assert re.search(r"^1\.\.6$", said, re.M)
     # A guest that wants more mappings than there are is told so, and loses none.
     assert re.search(r"^1\.\.7$", said, re.M)
     # The page that the guest took away was gone from the host's IOMMU, too.

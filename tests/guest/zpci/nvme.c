@@ -201,13 +201,9 @@ static uint32_t get32(const uint8_t *at)
 	return __builtin_bswap32(*(const volatile uint32_t *)at);
 }
 
-/* One command, to its end: its status. */
-static unsigned execute(struct nvme *n, struct nvme_queue *q, const struct command *c)
+static void begin(struct nvme *n, struct nvme_queue *q, const struct command *c)
 {
 	uint8_t *entry = nvme_page(n, q->sq_page) + q->tail * COMMAND_BYTES;
-	const uint8_t *done = nvme_page(n, q->cq_page) + q->head * COMPLETION_BYTES;
-	uint64_t until = tod_clock() + n->patience;
-	uint32_t answer;
 
 	memset(entry, 0, COMMAND_BYTES);
 	put32(entry, c->opcode | q->tail << 16);
@@ -220,11 +216,29 @@ static unsigned execute(struct nvme *n, struct nvme_queue *q, const struct comma
 	serialize();
 	q->tail = (q->tail + 1) % q->entries;
 	doorbell(n, 2 * q->id, q->tail);
+}
+
+/* The last word of the queue's next completion; it counts once its phase is the queue's. */
+static uint32_t completion(const struct nvme *n, const struct nvme_queue *q)
+{
+	return get32(nvme_page(n, q->cq_page) + q->head * COMPLETION_BYTES + 12);
+}
+
+static bool ended(const struct nvme_queue *q, uint32_t answer)
+{
+	return (answer >> 16 & 1) == q->phase;
+}
+
+/* The status of the command that has been begun. */
+static unsigned end(struct nvme *n, struct nvme_queue *q)
+{
+	uint64_t until = tod_clock() + n->patience;
+	uint32_t answer;
 
 	/* The bit may be set by the time that we get to sleep; then so is the interruption. */
 	n->interrupted = interruption_wait(until) && vector_take(n, VECTOR(q));
-	answer = get32(done + 12);
-	if ((answer >> 16 & 1) != q->phase)
+	answer = completion(n, q);
+	if (!ended(q, answer))
 		return NVME_NO_ANSWER;
 	if (++q->head == q->entries) {
 		q->head = 0;
@@ -232,6 +246,12 @@ static unsigned execute(struct nvme *n, struct nvme_queue *q, const struct comma
 	}
 	doorbell(n, 2 * q->id + 1, q->head);
 	return answer >> 17;
+}
+
+static unsigned execute(struct nvme *n, struct nvme_queue *q, const struct command *c)
+{
+	begin(n, q, c);
+	return end(n, q);
 }
 
 unsigned nvme_identify(struct nvme *n, unsigned page)
@@ -320,28 +340,35 @@ const char *nvme_start(struct nvme *n)
 
 /* ---- Reads and writes ---- */
 
+/* Where a command's pages are; the first one is in the command itself. */
+static void list_pages(struct nvme *n, struct command *c, const uint64_t *bus, unsigned pages)
+{
+	c->prp1 = bus[0];
+	c->prp2 = pages < 2 ? 0 : bus[1];
+	if (pages <= 2)
+		return;
+	for (unsigned i = 1; i < pages; i++)
+		put64(nvme_page(n, NVME_PRP_LIST) + 8 * (i - 1), bus[i]);
+	c->prp2 = nvme_page_bus(n, NVME_PRP_LIST);
+}
+
 static unsigned transfer(struct nvme *n, unsigned opcode, uint64_t lba, unsigned blocks)
 {
 	unsigned pages = (blocks * n->block_bytes + PAGE_SIZE - 1) / PAGE_SIZE;
 	struct command c = {
 		.opcode = opcode,
 		.nsid = NAMESPACE,
-		.prp1 = nvme_page_bus(n, NVME_DATA),
 		.word10 = lba & 0xffffffff,
 		.word11 = lba >> 32,
 		.word12 = blocks - 1,
 	};
+	uint64_t bus[NVME_DATA_PAGES];
 
-	if (pages > NVME_DATA_PAGES)
+	if (!pages || pages > NVME_DATA_PAGES)
 		return NVME_NO_ANSWER;
-	if (pages == 2)
-		c.prp2 = nvme_page_bus(n, NVME_DATA + 1);
-	if (pages > 2) {
-		for (unsigned i = 1; i < pages; i++)
-			put64(nvme_page(n, NVME_PRP_LIST) + 8 * (i - 1),
-			      nvme_page_bus(n, NVME_DATA + i));
-		c.prp2 = nvme_page_bus(n, NVME_PRP_LIST);
-	}
+	for (unsigned i = 0; i < pages; i++)
+		bus[i] = nvme_page_bus(n, NVME_DATA + i);
+	list_pages(n, &c, bus, pages);
 	return execute(n, &n->io, &c);
 }
 
@@ -353,6 +380,30 @@ unsigned nvme_read(struct nvme *n, uint64_t lba, unsigned blocks)
 unsigned nvme_write(struct nvme *n, uint64_t lba, unsigned blocks)
 {
 	return transfer(n, IO_WRITE, lba, blocks);
+}
+
+void nvme_begin_read(struct nvme *n, uint64_t lba, const uint64_t *bus, unsigned pages)
+{
+	struct command c = {
+		.opcode = IO_READ,
+		.nsid = NAMESPACE,
+		.word10 = lba & 0xffffffff,
+		.word11 = lba >> 32,
+		.word12 = pages * PAGE_SIZE / n->block_bytes - 1,
+	};
+
+	list_pages(n, &c, bus, pages);
+	begin(n, &n->io, &c);
+}
+
+bool nvme_ended(const struct nvme *n)
+{
+	return ended(&n->io, completion(n, &n->io));
+}
+
+unsigned nvme_end_read(struct nvme *n)
+{
+	return end(n, &n->io);
 }
 
 unsigned nvme_flush(struct nvme *n)

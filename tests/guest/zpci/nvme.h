@@ -20,6 +20,8 @@
 #define NVME_ARENA 0x40000000ull
 #define NVME_DATA_PAGES 8u
 #define NVME_BLOCK_MAX 4096u
+/* Every controller's list of a page has room for so many, and takes a transfer as large. */
+#define NVME_LIST_MAX 32u
 /* What a command ends with when the controller says nothing in time. */
 #define NVME_NO_ANSWER 0xffff
 
@@ -78,6 +80,14 @@ uint64_t nvme_page_bus(const struct nvme *n, unsigned page);
 unsigned nvme_read(struct nvme *n, uint64_t lba, unsigned blocks);
 unsigned nvme_write(struct nvme *n, uint64_t lba, unsigned blocks);
 unsigned nvme_flush(struct nvme *n);
+
+/*
+ * A read into pages anywhere on the bus, NVME_LIST_MAX at most, while the program goes on:
+ * begin; perhaps look whether it has ended; end, which waits for it.
+ */
+void nvme_begin_read(struct nvme *n, uint64_t lba, const uint64_t *bus, unsigned pages);
+bool nvme_ended(const struct nvme *n);
+unsigned nvme_end_read(struct nvme *n);
 /* The controller's own data into one page of the arena. */
 unsigned nvme_identify(struct nvme *n, unsigned page);
 
