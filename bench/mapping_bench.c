@@ -12,6 +12,8 @@
  *	bench TYPE-map 1 NS           one RPCIT for all, the tables being valid
  *	bench TYPE-unmap 1 NS         one RPCIT for all, the tables being invalid
  *	bench TYPE-flush 1 NS         the same, for 4 GiB: Linux's lazy flush
+ *	bench TYPE-map-scattered 1 NS    TYPE-map, of pages that are nowhere neighbours in memory
+ *	bench TYPE-unmap-scattered 1 NS
  *	bench bar-store-native N NS   stores of 4 bytes, which do not harm an NVMe controller
  *
  * The guest is the one of the tests of libzpci: nothing but an array.
@@ -104,10 +106,11 @@ static uint64_t refresh(struct guest *g, uint64_t length)
 	return now() - begin;
 }
 
-static void map_tables(struct guest *g)
+/* A stride of 1 makes neighbours of them; of another odd number, not. */
+static void map_tables(struct guest *g, unsigned stride)
 {
 	for (unsigned i = 0; i < PAGES; i++)
-		guest_map(g, SDMA + i * PAGE_SIZE, DATA_AT + i * PAGE_SIZE, true);
+		guest_map(g, SDMA + i * PAGE_SIZE, DATA_AT + i * stride % PAGES * PAGE_SIZE, true);
 }
 
 static void unmap_tables(struct guest *g)
@@ -126,14 +129,18 @@ static void measure(struct guest *g, struct vfio_iommu *iommu, const char *type)
 	for (unsigned i = 0; i < SLICES; i++) {
 		slice(type, "map-calls", map_by_calls(iommu));
 		slice(type, "unmap-calls", unmap_by_calls(iommu));
-		map_tables(g);
+		map_tables(g, 1);
 		slice(type, "map", refresh(g, RANGE));
 		unmap_tables(g);
 		slice(type, "unmap", refresh(g, RANGE));
-		map_tables(g);
+		map_tables(g, 1);
 		refresh(g, RANGE);
 		unmap_tables(g);
 		slice(type, "flush", refresh(g, APERTURE));
+		map_tables(g, 5);
+		slice(type, "map-scattered", refresh(g, RANGE));
+		unmap_tables(g);
+		slice(type, "unmap-scattered", refresh(g, RANGE));
 	}
 }
 
