@@ -171,7 +171,7 @@ def _keep(kind, name, suite, architecture, refresh, open_it, assemble, say):
         try:
             new = os.path.join(work, "new")
             os.mkdir(new)
-            assemble(_Apt(work, suite, architecture), new, say)
+            assemble(Apt(work, suite, architecture), new, say)
             if os.path.isdir(path):
                 os.rename(path, os.path.join(work, "old"))
             os.rename(new, path)
@@ -228,7 +228,7 @@ def _assemble(apt, new, say):
         file.write(release + "\n")
 
 
-class _Apt:
+class Apt:
     """apt with everything that it writes inside one folder."""
 
     def __init__(self, work, suite, architecture):

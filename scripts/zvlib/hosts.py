@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-from zvlib import debian, disk, initrd, run
+from zvlib import debian, disk, host_kernel, initrd, run
 
 # Where a host's programs look for what they are linked with.
 LIBRARY_FOLDERS = {
@@ -164,6 +164,15 @@ class X86(Host):
         return command + list(more)
 
 
+class Iommufd(X86):
+    """The same with a kernel that has iommufd and no modules."""
+
+    def __init__(self, build, **more):
+        kernel = host_kernel.fetch()
+        guest = debian.fetch(architecture="amd64")
+        super().__init__(build, guest._replace(kernel=kernel, modules=os.path.dirname(kernel) + "/no-modules"), **more)
+
+
 # What the s390x host's own machine is made with, and a bare guest on the outer QEMU.
 S390X_FUNCTION = ["-device", "zpci,uid=5,fid=9,target=function",
                   "-device", "virtio-rng-pci,id=function,iommu_platform=on,disable-legacy=on"]
@@ -228,7 +237,7 @@ def main():
     sys.exit(status)
 
 
-KINDS = {"s390x": S390x, "x86": X86}
+KINDS = {"iommufd": Iommufd, "s390x": S390x, "x86": X86}
 
 if __name__ == "__main__":
     main()

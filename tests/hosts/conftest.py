@@ -32,3 +32,8 @@ def say(request):
 @pytest.fixture(scope="session")
 def x86():
     return hosts.X86(run.build_folder(), debian.fetch(architecture="amd64"))
+
+
+@pytest.fixture(scope="session")
+def iommufd():
+    return hosts.Iommufd(run.build_folder())
