@@ -164,6 +164,13 @@ struct pci_device_ops {
 	void (*config_write)(void *device, unsigned offset, unsigned size, uint32_t value);
 	/* The guest has changed the entry of a vector in the MSI-X table. */
 	void (*msix_changed)(void *device, unsigned vector);
+	/*
+	 * The memory of the host that the register at `offset` of a BAR is in, if a store
+	 * there is all that bar_write would do: where the byte at offset *first is, and
+	 * *length bytes from there on. It stays as it is until destroy(). NULL: none.
+	 */
+	void *(*bar_memory)(void *device, unsigned bar, uint64_t offset, uint64_t *first,
+			    uint64_t *length);
 };
 
 /*

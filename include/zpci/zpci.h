@@ -40,6 +40,7 @@
 #include <stdint.h>
 
 #include "zpci/version.h"
+#include "zpci/window.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -79,7 +80,9 @@ struct zpci_vcpu {
 	bool problem_state;
 	/* The MIO-addressing control, bit 58 of control register 2, is one. */
 	bool mio_addressing;
-	uint64_t reserved[4]; /* 0 */
+	/* See window.h; outlives the zPCI. NULL: the embedder has no use for it. */
+	struct zpci_window *window;
+	uint64_t reserved[3]; /* 0 */
 };
 
 /*

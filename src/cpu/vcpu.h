@@ -33,6 +33,7 @@
 struct cpu_complex;
 struct epoll_event;
 struct vcpu;
+struct zpci_window;
 
 #define CPU_MAX_VCPUS 64
 
@@ -242,6 +243,8 @@ void vcpu_request_exit(struct vcpu *);
  * condition code is not valid: use vcpu_set_cc()).
  */
 struct cpu_state *vcpu_state(struct vcpu *);
+/* By which it executes PCI STORE itself, where it can (zpci/window.h). */
+struct zpci_window *vcpu_window(struct vcpu *);
 /* After state was changed from outside (prefix, control registers, PSW). */
 void vcpu_state_changed(struct vcpu *);
 struct cpu_complex *vcpu_complex(struct vcpu *);

@@ -367,6 +367,7 @@ int machine_pci_create(struct machine *machine, char *error, size_t error_size)
 
 		machine->pci_vcpus[i].cpu = cpu;
 		machine->pci_vcpus[i].zpci.index = i;
+		machine->pci_vcpus[i].zpci.window = vcpu_window(cpu);
 		machine->pci_vcpus[i].zpci.registers = vcpu_state(cpu)->gr;
 	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(instructions); i++) {

@@ -49,6 +49,15 @@ bool pci_function_settle(struct pci_function *f, unsigned limit_us);
 void pci_function_reset_settled(struct pci_function *f);
 void pci_function_unsettle(struct pci_function *f);
 
+/* Is there memory of the host behind any of its BARs? */
+bool pci_function_has_memory(const struct pci_function *f);
+/*
+ * The memory of the host behind the register at `offset` of a BAR: as pci_device_ops.bar_memory
+ * has it, with no byte of it elsewhere, be it in the MSI-X table or behind the BAR's end.
+ */
+void *pci_function_bar_memory(const struct pci_function *f, unsigned bar, uint64_t offset,
+			      uint64_t *first, uint64_t *length);
+
 /* Its kind of measurement, and the counters of that, 0 where it has none. */
 enum pci_measurement pci_function_measurement(const struct pci_function *f);
 void pci_function_counters(struct pci_function *f, uint64_t counters[PCI_COUNTERS_MAX]);

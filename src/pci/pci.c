@@ -1118,6 +1118,45 @@ int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset
 	return 0;
 }
 
+bool pci_function_has_memory(const struct pci_function *f)
+{
+	return f->ops.bar_memory;
+}
+
+/* Of [*first, *end), keep the part that `offset` is in and [from, to) is not. */
+static void cut_out(uint64_t offset, uint64_t from, uint64_t to, uint64_t *first, uint64_t *end)
+{
+	if (offset < from)
+		*end = MIN(*end, from);
+	else
+		*first = MAX(*first, to);
+}
+
+void *pci_function_bar_memory(const struct pci_function *f, unsigned bar, uint64_t offset,
+			      uint64_t *first, uint64_t *length)
+{
+	const struct msix *msix = &f->msix;
+	uint64_t at, end;
+	uint8_t *host;
+
+	if (!f->ops.bar_memory || !in_bar(f, bar, offset, 1) || in_msix_table(f, bar, offset) ||
+	    in_msix_pba(f, bar, offset))
+		return NULL;
+	host = f->ops.bar_memory(f->device, bar, offset, &at, length);
+	if (!host)
+		return NULL;
+	*first = at;
+	end = MIN(at + *length, f->bars[bar].size);
+	if (msix->vectors && bar == msix->table_bar)
+		cut_out(offset, msix->table_offset,
+			msix->table_offset + msix->vectors * MSIX_ENTRY_SIZE, first, &end);
+	if (msix->vectors && bar == msix->pba_bar)
+		cut_out(offset, msix->pba_offset, msix->pba_offset + (msix->vectors + 63) / 64 * 8,
+			first, &end);
+	*length = end - *first;
+	return host + (*first - at);
+}
+
 int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t offset,
 				 const void *data, unsigned length)
 {

@@ -115,6 +115,22 @@ static void bar_write(void *device, unsigned bar, uint64_t offset, unsigned size
 	}
 }
 
+static void *bar_memory(void *device, unsigned bar, uint64_t offset, uint64_t *first,
+			uint64_t *length)
+{
+	const struct passthrough *p = device;
+	const struct passthrough_bar *b = &p->bars[bar];
+
+	for (unsigned i = 0; i < b->areas; i++) {
+		if (range_fits(offset - b->area[i].offset, 1, b->area[i].length)) {
+			*first = b->area[i].offset;
+			*length = b->area[i].length;
+			return b->area[i].host;
+		}
+	}
+	return NULL;
+}
+
 static int bar_write_block(void *device, unsigned bar, uint64_t offset, const void *data,
 			   unsigned length)
 {
@@ -224,6 +240,7 @@ const struct pci_device_ops passthrough_device_ops = {
 	.bar_read = bar_read,
 	.bar_write = bar_write,
 	.bar_write_block = bar_write_block,
+	.bar_memory = bar_memory,
 	.reset = reset,
 	.config_read = passthrough_config_read,
 	.config_write = passthrough_config_write,

@@ -173,7 +173,7 @@ static struct outcome change_translation(struct zpci_function *f, const struct i
 	}
 	pthread_mutex_lock(&f->lock);
 	ioat_set(f, ioat);
-	function_update_dma(f);
+	function_update_access(f);
 	pthread_mutex_unlock(&f->lock);
 	return outcome_cc(0);
 }
@@ -225,7 +225,7 @@ static struct outcome change_state(struct zpci_function *f, enum operation opera
 		f->state = FUNCTION_ENABLED;
 	else
 		outcome = outcome_status(STATUS_SEQUENCE);
-	function_update_dma(f);
+	function_update_access(f);
 	pthread_mutex_unlock(&f->lock);
 	return outcome;
 }

@@ -359,6 +359,7 @@ static int plug(struct zpci *zpci, struct pci_function *pci,
 	f->pfgid = group;
 	f->pci = pci;
 	f->unplug_requested = false;
+	f->has_windows = window_possible(f);
 	ioat_set(f, &(struct ioat){ 0 });
 	memset(f->lanes, 0, sizeof(f->lanes));
 	error = pci_function_attach(pci, f->dma, &interrupt_msi_ops, f);
@@ -422,7 +423,7 @@ static void cut_off(struct zpci_function *f, enum function_state state)
 	f->mio = false;
 	f->state = state;
 	f->route = (struct interrupt_route){ 0 };
-	function_update_dma(f);
+	function_update_access(f);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -454,6 +455,7 @@ static void wait_for_users(struct zpci_function *f, unsigned own)
 		while (atomic_load_explicit(&f->zpci->hazards[i].f, memory_order_acquire) == f)
 			nanosleep(&pause, NULL);
 	}
+	window_wait_all(f);
 	while (atomic_load(&f->users) > own)
 		nanosleep(&pause, NULL);
 }
@@ -531,8 +533,10 @@ int zpci_request_unplug(struct zpci *zpci, uint32_t fid)
 
 /* --- states ----------------------------------------------------------------------- */
 
-void function_update_dma(struct zpci_function *f)
+void function_update_access(struct zpci_function *f)
 {
+	if (f->state != FUNCTION_ENABLED && f->state != FUNCTION_BLOCKED)
+		window_shut_all(f);
 	if (f->state == FUNCTION_ENABLED)
 		dma_space_open(f->dma);
 	else
@@ -545,7 +549,7 @@ void function_enable(struct zpci_function *f)
 	pthread_mutex_lock(&f->lock);
 	f->state = FUNCTION_ENABLED;
 	f->fh |= FH_ENABLED;
-	function_update_dma(f);
+	function_update_access(f);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -585,7 +589,7 @@ bool function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t ad
 	failed = can_fail(function_state(f), permanent);
 	if (failed) {
 		f->state = permanent ? FUNCTION_PERMANENT_ERROR : FUNCTION_ERROR;
-		function_update_dma(f);
+		function_update_access(f);
 	}
 	pthread_mutex_unlock(&f->lock);
 	if (failed)

@@ -143,7 +143,7 @@ enum { FMB_LOADS, FMB_STORES, FMB_STORE_BLOCKS, FMB_REFRESHES, FMB_COUNTERS };
  * Counters in lanes: the first vCPUs have one each and need no locked operation;
  * all others share the last.
  */
-#define COUNTER_LANES 9
+#define COUNTER_LANES (ZPCI_FAST_VCPUS + 1)
 #define COUNTER_LANE_SHARED (COUNTER_LANES - 1)
 
 struct counter_lane {
@@ -192,6 +192,7 @@ struct zpci_function {
 	struct interrupt_route route;
 	struct measurement measurement;
 	atomic_bool mio; /* loads and stores by address are enabled */
+	bool has_windows; /* vCPUs may have windows into its BARs */
 	bool unplug_requested;
 
 	struct counter_lane lanes[COUNTER_LANES];
@@ -214,6 +215,13 @@ struct hazard {
 	_Alignas(64) struct zpci_function *_Atomic f;
 };
 
+/* The window of a vCPU, and whose BAR it is open to; the latter changes with its `lock` held. */
+struct window_slot {
+	struct zpci_window *window;
+	struct zpci_function *_Atomic owner;
+	unsigned refused; /* own thread */
+};
+
 struct zpci {
 	struct zpci_config config; /* its pointers lead to these two: */
 	struct zpci_vcpu_ops vcpu_ops;
@@ -230,6 +238,7 @@ struct zpci {
 	bool has_membarrier;
 	bool traced;
 	struct hazard hazards[ZPCI_FAST_VCPUS];
+	struct window_slot windows[ZPCI_FAST_VCPUS];
 };
 
 /* --- how an instruction ends -------------------------------------------------- */
@@ -369,8 +378,8 @@ void function_disable(struct zpci_function *f, enum function_state state);
  */
 bool function_fail(struct zpci_function *f, enum pci_event_code pec, uint64_t address);
 
-/* Let DMA through or not, as state demands. With `lock` held. */
-void function_update_dma(struct zpci_function *f);
+/* Let DMA and stores by windows through or not, as state demands. With `lock` held. */
+void function_update_access(struct zpci_function *f);
 
 /* --- loads and stores, by handle and by address --------------------------------------- */
 
@@ -397,6 +406,18 @@ struct outcome access_store(struct zpci_function *f, const struct place *place, 
 struct outcome access_store_block(struct zpci_function *f, struct zpci_vcpu *vcpu,
 				  const struct place *place, unsigned index, uint64_t address,
 				  unsigned ar);
+
+/*
+ * window.c: can vCPUs have windows into its BARs? Open the vCPU's to the place of a store that
+ * was done, if there it can.
+ */
+bool window_possible(const struct zpci_function *f);
+void window_open(struct zpci_function *f, struct zpci_vcpu *vcpu, const struct place *place,
+		 uint64_t request);
+/* No store by a window begins any more; with `lock` held. */
+void window_shut_all(struct zpci_function *f);
+/* They are shut, and the processors know it: wait for the stores that had begun. */
+void window_wait_all(struct zpci_function *f);
 
 /* Has the function addresses? */
 bool mio_available(const struct zpci_function *f);

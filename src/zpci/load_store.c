@@ -201,6 +201,8 @@ int zpci_insn_pcistg(struct zpci *zpci, struct zpci_vcpu *vcpu, unsigned r1, uns
 
 	if (likely(outcome_good(outcome))) {
 		outcome = store(f, &place, vcpu->index, data);
+		if (unlikely(f->has_windows) && outcome_good(outcome))
+			window_open(f, vcpu, &place, gr[r2]);
 		function_release(f, vcpu->index);
 	}
 	TRACE_INSN(zpci, "zpci_pcistg", outcome, "fh=%08x as=%u offset=%#llx length=%u data=%#llx",

@@ -26,6 +26,7 @@ static struct vcpu *vcpu_create(struct cpu_complex *x, unsigned int index)
 	if (!c)
 		return NULL;
 	memset(c, 0, sizeof(*c));
+	c->window.shut = 1;
 	c->complex = x;
 	c->index = index;
 	c->s.cpu_address = (uint16_t)index;

@@ -57,6 +57,7 @@ void psw_apply(struct vcpu *c)
 	c->per_active = (mask & PSW_PER) &&
 			(c->s.cr[9] & (CR9_BRANCH | CR9_IFETCH | CR9_STORE));
 	mmu_update_space(c);
+	c->window.barred = mask & PSW_PROBLEM ? 1 : 0;
 	admit(c, CPU_FLOATING_IO, mask & PSW_IO, c->s.cr[6]);
 	admit(c, CPU_FLOATING_EXTERNAL, mask & PSW_EXT, c->s.cr[0]);
 	admit(c, CPU_FLOATING_MCHK, mask & PSW_MCHK, c->s.cr[14]);

@@ -422,6 +422,11 @@ void vcpu_set_cc(struct vcpu *c, unsigned int cc)
 	set_cc(c, cc);
 }
 
+struct zpci_window *vcpu_window(struct vcpu *c)
+{
+	return &c->window;
+}
+
 bool vcpu_problem_state(struct vcpu *c)
 {
 	return c->s.psw_mask & PSW_PROBLEM;

@@ -55,6 +55,7 @@
 #include "base/util.h"
 #include "cpu/arch.h"
 #include "cpu/vcpu.h"
+#include "zpci/window.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 #define CPU_THREADED 0
@@ -189,6 +190,7 @@ struct vcpu {
 	uint32_t fetch_asid;
 	const struct op *chain_from; /* branch that was last followed by its chain */
 	atomic_ullong icount;  /* instructions executed before the current block; own thread writes */
+	struct zpci_window window;
 	struct cpu_complex *complex;
 	const struct op *ex_resume; /* where to go on behind the target of EXECUTE */
 

@@ -17,6 +17,10 @@
  * that a dropped block is noticed. Only for the run's first op, whose function is
  * the run, the function is a constant.
  *
+ * What is usually an instruction of the machine (PCI STORE) would, once it is executed by
+ * its function, leave the rest of the run to functions, too. So the op behind such a
+ * one gets the place behind its code as function. It knows nothing but the condition code.
+ *
  * Stores look at the page's flags behind the store, as the functions do (access.h).
  */
 #ifndef ZVISOR_CPU_SOFT_X86_EMIT_H
@@ -63,6 +67,7 @@ enum operation {
 	STORE_MULTIPLE,
 	MOVE,
 	COMPARE_FIELDS,
+	STORE_BY_WINDOW,
 	LOAD_ON_CONDITION,
 	BRANCH_CONDITION,
 	BRANCH_CONDITION_REGISTER,
@@ -135,6 +140,7 @@ struct translation_run {
 	bool mode64; /* known to be in the 64-bit addressing mode */
 	bool space; /* r8 is loaded */
 	bool afp; /* known to have the AFP-register control */
+	uint8_t *again[BLOCK_MAX_OPS + 2]; /* where op k can be gone on with, or NULL */
 	unsigned int stubs;
 	struct stub stub[(BLOCK_MAX_OPS + 1) * 6];
 };

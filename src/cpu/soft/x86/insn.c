@@ -282,6 +282,44 @@ static void rotate_logical(struct translation_run *t, const struct template *m)
 	emit_cc_nonzero(t, RAX);
 }
 
+/*
+ * PCI STORE by the CPU's window: see zpci/window.h, whose order of accesses this is. rcx is not 0
+ * if anything keeps it from being done so; a branch costs more than all of that.
+ */
+static void store_by_window(struct translation_run *t)
+{
+	const struct op *o = current(t);
+	uint8_t *through;
+
+	x86_store_imm(&t->p, W, RDI, AT(window.in_use), 1);
+	x86_mem(&t->p, X86_LOAD | W, RAX, RDI, gr_at(o->r2));
+	x86_mem(&t->p, X86_XOR | W, RAX, RDI, AT(window.request));
+	x86_mem(&t->p, X86_LOAD | W, RDX, RDI, gr_at(o->r2 + 1u));
+	x86_mem(&t->p, X86_XOR | W, RDX, RDI, AT(window.first));
+	x86_mem(&t->p, X86_LOAD | W, RCX, RDI, AT(window.mask));
+	x86_reg(&t->p, X86_AND | W, RCX, RDX);
+	x86_reg(&t->p, X86_OR | W, RCX, RAX);
+	x86_mem(&t->p, X86_OR | W, RCX, RDI, AT(window.shut));
+	through = x86_jump_if(&t->p, X86_E);
+	x86_store_imm(&t->p, W, RDI, AT(window.in_use), 0);
+	emit_leave(t, x86_jump(&t->p), STUB_EXIT, 0);
+
+	x86_land(through, t->p);
+	x86_mem(&t->p, X86_LOAD | W, R9, RDI, AT(window.host));
+	x86_mem(&t->p, X86_LOAD, RAX, RDI, gr_at(o->r1));
+	x86_bswap(&t->p, 0, RAX);
+	x86_mem_index(&t->p, X86_STORE, RAX, R9, RDX, 0);
+	x86_mem(&t->p, X86_LOAD | W, R9, RDI, AT(window.count));
+	x86_mem(&t->p, 0x83 | W, X86_G_ADD, R9, 0);
+	x86_8(&t->p, 1);
+	x86_store_imm(&t->p, W, RDI, AT(window.in_use), 0);
+	x86_store_imm(&t->p, W, RDI, AT(cc_a), 0);
+	emit_cc_kind(t, CC_IS_VALUE);
+
+	t->mode64 = t->space = t->afp = false;
+	t->again[t->k + 1] = t->p;
+}
+
 void translate_insn(struct translation_run *t, const struct template *m)
 {
 	switch ((enum operation)m->operation) {
@@ -387,6 +425,9 @@ void translate_insn(struct translation_run *t, const struct template *m)
 		break;
 	case STORE_MULTIPLE:
 		multiple(t, false);
+		break;
+	case STORE_BY_WINDOW:
+		store_by_window(t);
 		break;
 	default:
 		break;

@@ -23,6 +23,8 @@
 
 #define MIN_RUN 2
 
+#define PCI_STORE 0xb9d0
+
 #define TEMPLATE(name, ...) op_fn insn_##name;
 #include "cpu/soft/x86/templates.def"
 #undef TEMPLATE
@@ -32,6 +34,7 @@ static const struct template templates[] = {
 #define TEMPLATE(name, ...) { insn_##name, __VA_ARGS__ },
 #include "cpu/soft/x86/templates.def"
 #undef TEMPLATE
+	{ insn_privileged_access, STORE_BY_WINDOW, 0, 0, 0, 0 },
 };
 static const struct template go_next = { insn_goto_next, GO_NEXT, 0, 0, 0, 0 };
 
@@ -54,6 +57,8 @@ static const struct template *template_of(const struct host_code *code, const st
 	case BRANCH_CONDITION_REGISTER:
 	case BRANCH_SAVE_REGISTER:
 		return o->r2 ? m : NULL;
+	case STORE_BY_WINDOW:
+		return o->r2 & 1 ? NULL : m;
 	case MOVE:
 	case COMPARE_FIELDS:
 		return o->l1 < 8 && !(o->l1 & (o->l1 + 1)) ? m : NULL;
@@ -106,6 +111,7 @@ static enum known_cc cc_behind(const struct template *m, enum known_cc cc)
 	case ADD_CARRY:
 	case SUBTRACT_BORROW:
 	case TEST_MASK:
+	case STORE_BY_WINDOW:
 		return CC_IS_VALUE;
 	default:
 		return cc;
@@ -123,12 +129,13 @@ static void translate_op(struct translation_run *t, const struct template *m)
 /* rsi = op k, and its function goes on. */
 static void go_on_with(struct translation_run *t, unsigned int k)
 {
-	if (k) {
+	if (k)
 		x86_group(&t->p, X86_G_ADD, W, RSI, op_at(k));
+	if (k && !t->again[k]) {
 		emit_run_op(t);
 		return;
 	}
-	x86_imm(&t->p, RAX, (uint64_t)(uintptr_t)t->ops[0].fn);
+	x86_imm(&t->p, RAX, (uint64_t)(uintptr_t)t->ops[k].fn);
 	x86_reg(&t->p, 0xff, 4, RAX);
 }
 
@@ -185,6 +192,21 @@ static bool changes_flags(const struct template *m)
 	}
 }
 
+static op_fn *function_at(const struct host_code *code, const uint8_t *p)
+{
+	return (op_fn *)(uintptr_t)(code->execute + (p - code->write));
+}
+
+/* Code that has rsi point to the run's first op again, and goes on with the current one. */
+static op_fn *enter_again(struct translation_run *t, const struct host_code *code)
+{
+	uint8_t *begin = t->p;
+
+	x86_group(&t->p, X86_G_ADD, W, RSI, -op_at(t->k));
+	x86_land(x86_jump(&t->p), t->again[t->k]);
+	return function_at(code, begin);
+}
+
 static void translate_run(struct host_code *code, struct op *ops, unsigned int n, bool goes_on)
 {
 	struct translation_run t = { .p = code->write + code->used, .ops = ops };
@@ -203,7 +225,11 @@ static void translate_run(struct host_code *code, struct op *ops, unsigned int n
 	/* Stubs make stubs: the exits of a branch. */
 	for (unsigned int i = 0; i < t.stubs; i++)
 		stub(&t, code, &t.stub[i]);
-	ops[0].fn = (op_fn *)(uintptr_t)(code->execute + code->used);
+	for (t.k = 1; t.k < n; t.k++) {
+		if (t.again[t.k])
+			ops[t.k].fn = enter_again(&t, code);
+	}
+	ops[0].fn = function_at(code, code->write + code->used);
 	__atomic_store_n(&code->used, ((size_t)(t.p - code->write) + 15) & ~15ull,
 			 __ATOMIC_RELAXED);
 }
@@ -280,7 +306,9 @@ void translate_init(struct host_code *code)
 	code->execute = execute;
 	code->size = HOST_CODE_BYTES;
 	for (unsigned int i = 0; i < insn_table_size; i++) {
-		if (!(insn_table[i].flags & (PRIVILEGED | MACHINE)))
+		if (insn_table[i].opcode == PCI_STORE)
+			code->templates[i] = template_number(insn_privileged_access);
+		else if (!(insn_table[i].flags & (PRIVILEGED | MACHINE)))
 			code->templates[i] = template_number(insn_table[i].fn);
 	}
 }
