@@ -3,6 +3,7 @@
 #include "vfio/user_client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,18 +99,32 @@ static void wake_thread(struct user_client *c)
 		return; /* it has been woken often enough */
 }
 
+/*
+ * With the lock held for writing; 0 or -ENOTCONN. A guest may try again and again: one line for
+ * each loss.
+ */
+static int connect_again(struct user_client *c)
+{
+	char why[200] = "";
+	int rc = user_client_reconnect(c, why, sizeof(why));
+
+	if (!rc)
+		log_line("%s: connected to the server at %s again", c->name, c->path);
+	else if (!c->refusal_told)
+		log_line("%s: cannot connect to the server at %s again: %s", c->name, c->path, why);
+	c->refusal_told = rc;
+	wake_thread(c);
+	return rc ? -ENOTCONN : 0;
+}
+
 static int reset(void *backend)
 {
 	struct user_client *c = backend;
 	int rc = 0;
 
 	pthread_rwlock_wrlock(&c->lock);
-	if (!user_channel_is_open(c->channel)) {
-		rc = user_client_reconnect(c);
-		if (!rc)
-			log_line("%s: connected to the server at %s again", c->name, c->path);
-		wake_thread(c);
-	}
+	if (!user_channel_is_open(c->channel))
+		rc = connect_again(c);
 	if (!rc && c->identity.flags & VFIO_DEVICE_FLAGS_RESET)
 		rc = user_client_reset(c);
 	else if (!rc)
@@ -194,16 +209,21 @@ static const struct passthrough_backend_ops backend_ops = {
 
 /* --- the client's own thread ---------------------------------------------------------------- */
 
-/* Once for each connection. */
-static void tell_end(struct user_client *c)
+/* `told`: how many connections there were when an end was told of last, or UINT_MAX. */
+static void tell_end(struct user_client *c, unsigned *told)
 {
+	unsigned connections;
 	char why[200];
 
 	pthread_rwlock_rdlock(&c->lock);
 	user_channel_why(c->channel, why, sizeof(why));
+	connections = c->connections;
 	pthread_rwlock_unlock(&c->lock);
-	log_line("%s: the server at %s is gone: %s; a reset of the function connects again", c->name,
-		 c->path, why);
+	/* A reset that has found no server leaves the function in error, but that is no news. */
+	if (connections != *told)
+		log_line("%s: the server at %s is gone: %s; a reset of the function connects again",
+			 c->name, c->path, why);
+	*told = connections;
 	passthrough_fail(c->function, PCI_ERROR_FUNCTION);
 }
 
@@ -230,13 +250,14 @@ static void *thread_main(void *opaque)
 {
 	struct user_client *c = opaque;
 	struct pollfd woken = { .fd = c->wake, .events = POLLIN };
+	unsigned told = UINT_MAX;
 	uint64_t count;
 
 	while (!c->quit) {
 		bool open = listen_once(c);
 
 		if (!open && !c->quit) {
-			tell_end(c);
+			tell_end(c, &told);
 			poll(&woken, 1, -1); /* until it is connected again */
 		}
 		if (read(c->wake, &count, sizeof(count)) < 0)

@@ -413,17 +413,16 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-int user_client_reconnect(struct user_client *c)
+int user_client_reconnect(struct user_client *c, char *error, size_t error_size)
 {
 	const uint64_t end = now_ms() + USER_CLIENT_RETURN_MS;
 	const struct timespec pause = { .tv_nsec = RETRY_NS };
 	struct user_client_identity identity;
 	struct user_channel *channel;
-	char error[256];
 	int rc;
 
 	for (;;) {
-		rc = connect_once(c, &channel, &identity, error, sizeof(error));
+		rc = connect_once(c, &channel, &identity, error, error_size);
 		if (rc != -ENOENT && rc != -ECONNREFUSED && rc != -EAGAIN)
 			break;
 		if (c->quit || now_ms() >= end)
@@ -437,9 +436,12 @@ int user_client_reconnect(struct user_client *c)
 	if (rc) {
 		user_client_forget_regions(&identity);
 		user_channel_free(channel);
-		return rc;
+		return say(error, error_size, rc, rc == -ENODEV ? "it serves another device" :
+								  "its registers cannot be mapped");
 	}
 	user_channel_free(c->channel);
 	c->channel = channel;
-	return restore(c);
+	c->connections++;
+	rc = restore(c);
+	return rc ? say(error, error_size, rc, "it takes no interrupts: %s", strerror(-rc)) : 0;
 }

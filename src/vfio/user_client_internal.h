@@ -52,6 +52,8 @@ struct user_client {
 
 	pthread_rwlock_t lock;
 	struct user_channel *channel; /* NULL before the first */
+	unsigned connections; /* how many there were after the first */
+	bool refusal_told; /* why there is no other one */
 	struct user_client_identity identity;
 	uint32_t regions_max; /* that can be mapped at once */
 
@@ -74,7 +76,7 @@ struct user_client {
  */
 int user_client_connect(struct user_client *c, char *error, size_t error_size);
 /* With `lock` held for writing: the same, after a server has gone. Waits. */
-int user_client_reconnect(struct user_client *c);
+int user_client_reconnect(struct user_client *c, char *error, size_t error_size);
 void user_client_forget_regions(struct user_client_identity *identity);
 
 /*
