@@ -3,8 +3,8 @@
  * Serving a device; see serve.h.
  *
  * The socket is made and the device's files are found first. Then files are closed off,
- * the device is made (with its threads), and system calls are closed off: all of it before
- * the first client is heard.
+ * the device is made (with its threads and rings), and system calls are closed off: all of
+ * it before the first client is heard.
  */
 #include "serve.h"
 
@@ -159,7 +159,7 @@ static int serve_clients(struct user_server *server, int listener, const char *n
 	}
 }
 
-int serve_device(const struct device_config *config, const char *socket_path, char *error,
+int serve_device(struct device_config *config, const char *socket_path, char *error,
 		 size_t error_size)
 {
 	const char *name = config->type->name;
@@ -174,6 +174,7 @@ int serve_device(const struct device_config *config, const char *socket_path, ch
 		return listener;
 	}
 	close_off_files(config);
+	config->ahead = true;
 	rc = create_device(config, &function, reason, sizeof(reason));
 	if (rc) {
 		snprintf(error, error_size, "%s", reason);

@@ -12,7 +12,7 @@ struct device_config;
  * process. It returns only what went wrong before: a negative errno (-ENOMEM and -EIO are
  * failures, the rest wrong requests), and one line in `error`.
  */
-int serve_device(const struct device_config *config, const char *socket_path, char *error,
+int serve_device(struct device_config *config, const char *socket_path, char *error,
 		 size_t error_size);
 
 #endif

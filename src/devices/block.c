@@ -30,6 +30,7 @@
 
 #include "base/shared.h"
 #include "base/util.h"
+#include "devices/block_ring.h"
 
 /* Copies of misaligned buffers that a queue may hold at a time; further requests wait. */
 #define BOUNCE_BUDGET (2 * BLOCK_LENGTH_MAX)
@@ -323,14 +324,8 @@ int block_queue_new(struct block *block, unsigned depth, int wake_fd, struct blo
 		return -ENOMEM;
 	q->block = block;
 	list_init(&q->waiting);
-	ret = io_uring_queue_init(depth, &q->ring, 0);
+	ret = block_ring_init(&q->ring, depth, wake_fd);
 	if (ret) {
-		free(q);
-		return ret;
-	}
-	ret = io_uring_register_eventfd(&q->ring, wake_fd);
-	if (ret) {
-		io_uring_queue_exit(&q->ring);
 		free(q);
 		return ret;
 	}

@@ -115,6 +115,9 @@ struct device_value {
  * those that all have. The owner may set uid and fid (and has_…) when the person did not, before
  * device_create(); a device derives the identity that the guest sees from fid. A device whose
  * interrupts come as eventfds has them served by irq_sources, which outlives it.
+ *
+ * `ahead`: what a device otherwise makes with the first use is made by device_create(), as system
+ * calls for it may be closed off later: rings of io_uring. Memory and threads there will be.
  */
 struct device_config {
 	const struct device_type *type;
@@ -122,6 +125,7 @@ struct device_config {
 	bool has_uid, has_fid, has_relaxed_translation;
 	bool relaxed_translation; /* if it was not given, as the machine version has it */
 	uint32_t uid, fid;
+	bool ahead;
 	struct irq_sources *irq_sources; /* NULL: there are none for devices here */
 	struct device_value values[DEVICE_PROPERTIES_MAX];
 	struct device_value common[DEVICE_COMMON_MAX];

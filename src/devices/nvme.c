@@ -554,10 +554,14 @@ static int init(struct nvme_controller *c, const char *name)
 	return ret;
 }
 
-static int start(struct nvme_controller *c)
+/* `ahead`: what queues take is made now, as far as the host has it. */
+static int start(struct nvme_controller *c, bool ahead)
 {
 	int ret = nvme_cq_prepare(&c->cq[0]);
 
+	for (unsigned id = 1; !ret && ahead && id < NVME_QUEUES; id++)
+		if (nvme_cq_prepare(&c->cq[id]))
+			break;
 	if (!ret)
 		ret = -pthread_create(&c->thread, NULL, thread_main, c);
 	c->thread_running = !ret;
@@ -595,7 +599,7 @@ static int create(const struct device_config *config, const char *name,
 		c->blocks = block_size(c->block) >> NVME_BLOCK_SHIFT;
 		c->readonly = options.readonly;
 		make_identity(c, config, path, device_config_value(config, "serial")->text);
-		ret = start(c);
+		ret = start(c, config->ahead);
 	}
 	if (!ret)
 		ret = make_function(c, function);

@@ -5,8 +5,9 @@
  *
  * Two of them. Landlock: the thread that calls, and those that it makes later, open only
  * the files that are named. Seccomp: from then on only the system calls that serving takes,
- * for all threads; opening a file, connecting, executing are not among them. (Landlock is
- * needed all the same: io_uring opens files without a system call for it.)
+ * for all threads; opening a file, connecting, executing are not among them. What an
+ * io_uring does is no system call: none is made any more, and those that the device has
+ * are for files that are open (devices/block_ring.h).
  */
 #ifndef ZVISOR_VFIO_USER_SANDBOX_H
 #define ZVISOR_VFIO_USER_SANDBOX_H

@@ -8,15 +8,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "devices/block_ring.h"
 #include "vfio/user_sandbox.h"
 
 /* How the process in there ended: 0 all was as it should be, a line otherwise. */
@@ -115,6 +119,80 @@ static void only_what_serving_takes_can_be_called(void **state)
 	run(only_serving_inside);
 }
 
+/* Let the ring do what has been prepared: its result. */
+static int perform(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	int result;
+
+	CHECK(io_uring_submit(ring) == 1);
+	CHECK(!io_uring_wait_cqe(ring, &cqe));
+	result = cqe->res;
+	io_uring_cqe_seen(ring, cqe);
+	return result;
+}
+
+/* A socket that listens, so that only the ring can refuse to connect to it. */
+static socklen_t listen_somewhere(struct sockaddr_un *address)
+{
+	socklen_t length = sizeof(*address);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	/* An abstract name that the kernel chooses. */
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	CHECK(fd >= 0 && !bind(fd, (struct sockaddr *)address, sizeof(sa_family_t)));
+	CHECK(!listen(fd, 1) && !getsockname(fd, (struct sockaddr *)address, &length));
+	return length;
+}
+
+static void ring_inside(void)
+{
+	struct sockaddr_un address;
+	socklen_t length = listen_somewhere(&address);
+	int socket_fd = socket(AF_UNIX, SOCK_STREAM, 0), file = open(allowed, O_RDWR);
+	struct io_uring_sync_cancel_reg cancel = { .addr = 1 };
+	struct io_uring ring, second;
+	struct open_how how = { .flags = O_RDONLY };
+	char byte = 'z';
+	int rc = block_ring_init(&ring, 4, eventfd(0, EFD_CLOEXEC));
+
+	if (rc == -ENOSYS || rc == -EPERM)
+		_exit(SKIP);
+	CHECK(!rc && file >= 0);
+	rc = user_sandbox_calls();
+	if (rc == -ENOSYS)
+		_exit(SKIP);
+	CHECK(!rc);
+
+	io_uring_prep_write(io_uring_get_sqe(&ring), file, &byte, 1, 0);
+	CHECK(perform(&ring) == 1);
+	byte = 0;
+	io_uring_prep_read(io_uring_get_sqe(&ring), file, &byte, 1, 0);
+	CHECK(perform(&ring) == 1 && byte == 'z');
+	CHECK(io_uring_register_sync_cancel(&ring, &cancel) == -ENOENT);
+
+	io_uring_prep_openat(io_uring_get_sqe(&ring), AT_FDCWD, other, O_RDONLY, 0);
+	CHECK(perform(&ring) == -EACCES);
+	io_uring_prep_openat2(io_uring_get_sqe(&ring), AT_FDCWD, other, &how);
+	CHECK(perform(&ring) == -EACCES);
+	io_uring_prep_connect(io_uring_get_sqe(&ring), socket_fd, (struct sockaddr *)&address,
+			      length);
+	CHECK(perform(&ring) == -EACCES);
+	io_uring_prep_socket(io_uring_get_sqe(&ring), AF_UNIX, SOCK_STREAM, 0, 0);
+	CHECK(perform(&ring) == -EACCES);
+	io_uring_prep_unlink(io_uring_get_sqe(&ring), other, 0);
+	CHECK(perform(&ring) == -EACCES);
+
+	CHECK(io_uring_queue_init(4, &second, 0) == -EPERM);
+	CHECK(io_uring_register_files(&ring, &file, 1) == -EPERM);
+	CHECK(io_uring_unregister_eventfd(&ring) == -EPERM);
+}
+
+static void ring_works_on_open_files_and_nothing_else(void **state)
+{
+	run(ring_inside);
+}
+
 static void file_that_is_not_there_closes_nothing_off_inside(void)
 {
 	const char *const paths[] = { "/tmp/zvisor-sandbox-none" };
@@ -136,6 +214,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_the_files_that_are_named_can_be_opened),
 		cmocka_unit_test(only_what_serving_takes_can_be_called),
+		cmocka_unit_test(ring_works_on_open_files_and_nothing_else),
 		cmocka_unit_test(file_that_is_not_there_closes_nothing_off),
 	};
 
