@@ -16,11 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/util.h"
 
 /* Commands that wait to be asked for, and bytes of their payloads. */
 #define KEPT_MAX 1024
 #define KEPT_BYTES_MAX (4u << 20)
+
+/* Messages that user_channel_poll() reads at once. */
+#define POLL_MAX 64
 
 #define WHY_MAX 160
 
@@ -47,6 +51,7 @@ struct user_channel {
 	pthread_mutex_t state; /* guards what follows */
 	pthread_cond_t changed; /* a reply has come, or nobody reads any more, or it is over */
 	bool reading;
+	uint64_t reading_until; /* the deadline of who reads; 0: none but that of the message */
 	bool asked; /* a thread waits for a command, until another one does not read … */
 	bool polling; /* … or for the socket and `kick` */
 	unsigned waiters;
@@ -67,7 +72,6 @@ struct user_channel {
 struct user_channel *user_channel_new(int socket, unsigned timeout_ms,
 				      const struct user_channel_ops *ops, void *opaque)
 {
-	const struct timeval limit = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
 	struct epoll_event idle = { .events = WATCH_IDLE };
 	struct user_channel *channel = calloc(1, sizeof(*channel));
 	pthread_condattr_t monotonic;
@@ -81,8 +85,6 @@ struct user_channel *user_channel_new(int socket, unsigned timeout_ms,
 	if (channel->payload == MAP_FAILED || (ops ? channel->watch : channel->kick) < 0 ||
 	    (ops && epoll_ctl(channel->watch, EPOLL_CTL_ADD, socket, &idle)))
 		goto fail;
-	setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	channel->socket = socket;
 	channel->timeout_ms = timeout_ms;
 	channel->ops = ops;
@@ -270,18 +272,20 @@ static const char *keep_command(struct user_channel *channel, struct user_messag
 
 /*
  * Read one message and deal with it. Comes and goes with `state` held; only one thread is
- * here. With MSG_DONTWAIT: -EAGAIN when there is none.
+ * here. `until` 0: -EAGAIN when there is none.
  */
-static int read_one(struct user_channel *channel, int flags)
+static int read_one(struct user_channel *channel, uint64_t until)
 {
+	const struct user_patience patience = { until, channel->timeout_ms };
 	struct user_message *message = &channel->incoming;
 	char text[WHY_MAX];
 	const char *why = NULL;
 	int rc;
 
 	channel->reading = true;
+	channel->reading_until = until;
 	pthread_mutex_unlock(&channel->state);
-	rc = user_message_read(channel->socket, message, channel->payload, flags, &why);
+	rc = user_message_read(channel->socket, message, channel->payload, &patience, &why);
 	if (!rc && channel->ops && (message->header.flags & USER_TYPE_MASK) == USER_TYPE_COMMAND)
 		rc = channel->ops->command(channel->opaque, channel, message, &why);
 	pthread_mutex_lock(&channel->state);
@@ -294,7 +298,7 @@ static int read_one(struct user_channel *channel, int flags)
 		user_fds_close(&message->fds);
 	if (!rc && !why)
 		return 0;
-	if (rc == -EAGAIN && flags & MSG_DONTWAIT)
+	if (rc == -EAGAIN && !until)
 		return rc;
 	if (rc == -ECONNRESET)
 		end_locked(channel, "the other side has closed the connection");
@@ -319,6 +323,19 @@ static void leave(struct user_channel *channel)
 
 /* --- commands to the peer ------------------------------------------------------------------ */
 
+static const char does_not_read[] = "the other side does not read";
+
+/* False: it has ended, or does so now, as who is sending does not come to an end. */
+static bool lock_send(struct user_channel *channel, uint64_t until)
+{
+	const struct timespec deadline = deadline_timespec(until);
+
+	if (!pthread_mutex_clocklock(&channel->send, CLOCK_MONOTONIC, &deadline))
+		return true;
+	user_channel_end(channel, does_not_read);
+	return false;
+}
+
 static int send_request(struct user_channel *channel, struct user_request *request, uint32_t flags)
 {
 	struct user_header header = {
@@ -332,7 +349,12 @@ static int send_request(struct user_channel *channel, struct user_request *reque
 	request->reply_fd = -1;
 	request->reply_length = 0;
 	request->done = false;
-	pthread_mutex_lock(&channel->send);
+	if (!request->until)
+		request->until = deadline_in_ms(channel->timeout_ms);
+	if (!lock_send(channel, request->until)) {
+		request->error = -ENOTCONN;
+		return -ENOTCONN;
+	}
 	pthread_mutex_lock(&channel->state);
 	header.id = request->id = channel->next_id++;
 	rc = channel->ended ? -ENOTCONN : 0;
@@ -343,11 +365,12 @@ static int send_request(struct user_channel *channel, struct user_request *reque
 	pthread_mutex_unlock(&channel->state);
 	if (!rc) {
 		rc = user_message_write(channel->socket, &header, request->parts,
-					request->part_count, request->fds, request->fd_count);
+					request->part_count, request->fds, request->fd_count,
+					request->until);
 		if (rc) {
 			snprintf(text, sizeof(text), "sending %s: %s",
 				 user_command_name(request->command),
-				 rc == -EAGAIN ? "the other side does not read" : strerror(-rc));
+				 rc == -EAGAIN ? does_not_read : strerror(-rc));
 			user_channel_end(channel, text);
 		}
 	}
@@ -367,29 +390,6 @@ int user_channel_post(struct user_channel *channel, struct user_request *request
 	return send_request(channel, request, USER_NO_REPLY);
 }
 
-static struct timespec deadline_after(unsigned ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += ms % 1000 * 1000000L;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000;
-	}
-	return t;
-}
-
-static bool is_past(const struct timespec *deadline)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > deadline->tv_sec ||
-	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
-}
-
 /* Whoever watches need not wake for replies. */
 static void set_watch(struct user_channel *channel, uint32_t events)
 {
@@ -401,18 +401,18 @@ static void set_watch(struct user_channel *channel, uint32_t events)
 
 int user_channel_wait(struct user_channel *channel, struct user_request *request)
 {
-	const struct timespec deadline = deadline_after(channel->timeout_ms);
+	const struct timespec deadline = deadline_timespec(request->until);
 
 	pthread_mutex_lock(&channel->state);
 	if (!channel->waiters++)
 		set_watch(channel, WATCH_BUSY);
 	while (!request->done && !channel->ended) {
 		if (!channel->reading)
-			(void)read_one(channel, 0);
+			(void)read_one(channel, request->until);
 		else
 			pthread_cond_timedwait(&channel->changed, &channel->state, &deadline);
 		/* Commands of the peer are no answer. */
-		if (!request->done && is_past(&deadline))
+		if (!request->done && deadline_is_past(request->until))
 			end_locked(channel, "the other side does not answer");
 	}
 	if (!request->done)
@@ -440,18 +440,23 @@ int user_channel_reply(struct user_channel *channel, const struct user_header *c
 		.flags = USER_TYPE_REPLY | (error ? USER_ERROR : 0),
 		.error = (uint32_t)error,
 	};
+	uint64_t until = deadline_in_ms(channel->timeout_ms);
 	char text[WHY_MAX];
 	int rc;
 
 	if (command->flags & USER_NO_REPLY)
 		return 0;
-	pthread_mutex_lock(&channel->send);
+	/* With `ops`, it is answered by who reads, and may wait for something itself. */
+	if (channel->ops && channel->reading_until)
+		until = MIN(until, channel->reading_until);
+	if (!lock_send(channel, until))
+		return -ENOTCONN;
 	rc = channel->ended ? -ENOTCONN :
 			      user_message_write(channel->socket, &header, parts,
-						 error ? 0 : part_count, NULL, 0);
+						 error ? 0 : part_count, NULL, 0, until);
 	if (rc) {
 		snprintf(text, sizeof(text), "answering %s: %s", user_command_name(command->command),
-			 rc == -EAGAIN ? "the other side does not read" : strerror(-rc));
+			 rc == -EAGAIN ? does_not_read : strerror(-rc));
 		user_channel_end(channel, text);
 	}
 	pthread_mutex_unlock(&channel->send);
@@ -477,7 +482,8 @@ static struct user_message *take_kept(struct user_channel *channel)
 /* Somebody else reads: until a command has come, or the time is over. */
 static int wait_for_command(struct user_channel *channel, int timeout_ms)
 {
-	const struct timespec deadline = deadline_after(timeout_ms > 0 ? (unsigned)timeout_ms : 0);
+	const struct timespec deadline =
+		deadline_timespec(deadline_in_ms(timeout_ms > 0 ? (unsigned)timeout_ms : 0));
 	int rc = 0;
 
 	channel->asked = true;
@@ -521,7 +527,7 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 		if (channel->ended)
 			rc = -ENOTCONN;
 		else if (!channel->reading)
-			rc = read_one(channel, MSG_DONTWAIT);
+			rc = read_one(channel, 0);
 		else
 			rc = wait_for_command(channel, timeout_ms);
 		if (rc == -EAGAIN && timeout_ms) {
@@ -540,8 +546,8 @@ int user_channel_poll(struct user_channel *channel)
 	int rc = 0;
 
 	pthread_mutex_lock(&channel->state);
-	while (!rc && !channel->ended && !channel->reading)
-		rc = read_one(channel, MSG_DONTWAIT);
+	for (unsigned i = 0; i < POLL_MAX && !rc && !channel->ended && !channel->reading; i++)
+		rc = read_one(channel, 0);
 	rc = channel->ended ? -ENOTCONN : 0;
 	leave(channel);
 	return rc;

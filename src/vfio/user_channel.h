@@ -16,6 +16,10 @@
  * waits for, a peer that does not answer in time, an end of the stream. From then on
  * everything fails with -ENOTCONN at once, and user_channel_why() tells why.
  *
+ * Nobody is held up for longer than the time limit, whatever the peer does: a message has it
+ * from its first byte to its last, a command from its sending to its reply, with all the
+ * waiting for other threads. Several commands may have one deadline together.
+ *
  * Threads: all but new and free may be called from any thread. Locks: `send` and `state`,
  * in this order; neither is held while somebody reads, nor when the handler is called.
  */
@@ -43,7 +47,7 @@ struct user_channel_ops {
 
 /*
  * Takes `socket` over. Without `ops`, commands are kept for user_channel_command(). A
- * peer has `timeout_ms` to answer, or to go on with a message. NULL when out of memory;
+ * peer has `timeout_ms` to answer, to read, or to send a message. NULL when out of memory;
  * then the socket is still the caller's.
  */
 struct user_channel *user_channel_new(int socket, unsigned timeout_ms,
@@ -70,8 +74,7 @@ int user_channel_watch(const struct user_channel *channel);
  * What may be sent at most, as the peer has announced: bytes of data and descriptors in a
  * message. The least of it holds until the versions are known.
  */
-void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max,
-			     unsigned fds_max);
+void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max, unsigned fds_max);
 uint32_t user_channel_transfer_max(const struct user_channel *channel);
 unsigned user_channel_fds_max(const struct user_channel *channel);
 
@@ -90,8 +93,9 @@ struct user_request {
 	void *reply; /* the payload of the reply: at most `reply_max` bytes */
 	uint32_t reply_max;
 	uint32_t reply_length; /* how many came */
-	int reply_fd;	       /* the first descriptor that came; -1: none. The caller's */
-	int error;	       /* 0, what the peer answered (negative), or -ENOTCONN */
+	int reply_fd; /* the first descriptor that came; -1: none. The caller's */
+	int error; /* 0, what the peer answered (negative), or -ENOTCONN */
+	uint64_t until; /* base/deadline.h; 0: the channel's limit, from now on */
 
 	/* The channel's. */
 	struct user_request *next;
@@ -116,8 +120,8 @@ int user_channel_wait(struct user_channel *channel, struct user_request *request
 /* --- answering commands --------------------------------------------------------------- */
 
 /* `error` is a positive errno, or 0. If no reply is wanted, nothing is sent. */
-int user_channel_reply(struct user_channel *channel, const struct user_header *command,
-		       int error, const struct iovec *parts, unsigned part_count);
+int user_channel_reply(struct user_channel *channel, const struct user_header *command, int error,
+		       const struct iovec *parts, unsigned part_count);
 
 /*
  * The next command of the peer: waited for as long as `timeout_ms` says, -1: without a
@@ -128,8 +132,8 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 			 int timeout_ms);
 
 /*
- * Read what is there and deal with it, unless another thread does; for a thread that was
- * told by poll(2). 0 or -ENOTCONN.
+ * Read of what is there, but not for ever, and deal with it, unless another thread does; for
+ * a thread that was told by poll(2). 0 or -ENOTCONN.
  */
 int user_channel_poll(struct user_channel *channel);
 

@@ -24,7 +24,7 @@ static int region_info(void *backend, unsigned region, struct passthrough_region
 	struct user_client *c = backend;
 
 	*info = region < ARRAY_SIZE(c->identity.regions) ? c->identity.regions[region] :
-							    (struct passthrough_region){ 0 };
+							   (struct passthrough_region){ 0 };
 	return 0;
 }
 
@@ -61,6 +61,9 @@ static void set_command(void *backend, uint16_t command)
 	uint8_t bytes[2] = { (uint8_t)command, (uint8_t)(command >> 8) };
 
 	c->bus_master = command & PCI_COMMAND_MASTER;
+	/* A copy that has begun before ends before. */
+	pthread_mutex_lock(&c->copying);
+	pthread_mutex_unlock(&c->copying);
 	if (pthread_rwlock_tryrdlock(&c->lock))
 		return;
 	(void)user_client_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes, sizeof(bytes));
@@ -86,7 +89,7 @@ static int set_irqs(void *backend, unsigned index, unsigned start, unsigned coun
 		c->error_fd = count ? eventfds[0] : -1;
 	if (index == VFIO_PCI_REQ_IRQ_INDEX)
 		c->request_fd = count ? eventfds[0] : -1;
-	rc = user_client_set_irqs(c, index, start, count, eventfds);
+	rc = user_client_set_irqs(c, index, start, count, eventfds, user_client_deadline(c));
 	pthread_rwlock_unlock(&c->lock);
 	return rc;
 }
@@ -103,10 +106,10 @@ static void wake_thread(struct user_client *c)
  * With the lock held for writing; 0 or -ENOTCONN. A guest may try again and again: one line for
  * each loss.
  */
-static int connect_again(struct user_client *c)
+static int connect_again(struct user_client *c, uint64_t until)
 {
 	char why[200] = "";
-	int rc = user_client_reconnect(c, why, sizeof(why));
+	int rc = user_client_reconnect(c, until, why, sizeof(why));
 
 	if (!rc)
 		log_line("%s: connected to the server at %s again", c->name, c->path);
@@ -117,20 +120,34 @@ static int connect_again(struct user_client *c)
 	return rc ? -ENOTCONN : 0;
 }
 
+static int reset_device(struct user_client *c, uint64_t until)
+{
+	if (!(c->identity.flags & VFIO_DEVICE_FLAGS_RESET))
+		return -ENOTTY;
+	return user_client_reset(c, MIN(until, user_client_deadline(c)));
+}
+
+/*
+ * A server that has gone may be found out by this very command, which is then said again. But
+ * one that dies of the very first reset is none to begin with.
+ */
 static int reset(void *backend)
 {
 	struct user_client *c = backend;
+	const uint64_t until = deadline_in_ms(c->timeout_ms + USER_CLIENT_RETURN_MS);
 	int rc = 0;
 
 	pthread_rwlock_wrlock(&c->lock);
-	if (!user_channel_is_open(c->channel))
-		rc = connect_again(c);
-	if (!rc && c->identity.flags & VFIO_DEVICE_FLAGS_RESET)
-		rc = user_client_reset(c);
-	else if (!rc)
-		rc = -ENOTTY;
+	if (user_channel_is_open(c->channel))
+		rc = reset_device(c, until);
+	if (c->function && !user_channel_is_open(c->channel)) {
+		rc = connect_again(c, until);
+		if (!rc)
+			rc = reset_device(c, until);
+	}
 	pthread_rwlock_unlock(&c->lock);
-	return rc;
+	/* It has had its time: there is no sense in trying again at once. */
+	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 static void unmap(void *backend, uint64_t iova, uint64_t length)
@@ -169,7 +186,7 @@ static int map(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
 	return 0;
 }
 
-static void destroy(struct user_client *c)
+void user_client_free(struct user_client *c)
 {
 	c->quit = true;
 	if (c->thread_started) {
@@ -190,7 +207,7 @@ static void destroy(struct user_client *c)
 
 static void close_client(void *backend)
 {
-	destroy(backend);
+	user_client_free(backend);
 }
 
 static const struct passthrough_backend_ops backend_ops = {
@@ -214,11 +231,16 @@ static void tell_end(struct user_client *c, unsigned *told)
 {
 	unsigned connections;
 	char why[200];
+	bool open;
 
 	pthread_rwlock_rdlock(&c->lock);
+	open = user_channel_is_open(c->channel);
 	user_channel_why(c->channel, why, sizeof(why));
 	connections = c->connections;
 	pthread_rwlock_unlock(&c->lock);
+	/* A reset was faster, and it has been connected again. */
+	if (open)
+		return;
 	/* A reset that has found no server leaves the function in error, but that is no news. */
 	if (connections != *told)
 		log_line("%s: the server at %s is gone: %s; a reset of the function connects again",
@@ -268,18 +290,23 @@ static void *thread_main(void *opaque)
 
 /* --- made --------------------------------------------------------------------------------------- */
 
-static struct user_client *new_client(const char *name, const char *path, bool share_memory,
-				      const struct device_host *host)
+struct user_client *user_client_new(const char *name, const char *path, bool share_memory,
+				    const struct device_host *host, unsigned timeout_ms)
 {
 	struct user_client *c = calloc(1, sizeof(*c));
+	pthread_rwlockattr_t writers_first;
 
 	if (!c)
 		return NULL;
-	pthread_rwlock_init(&c->lock, NULL);
+	pthread_rwlockattr_init(&writers_first);
+	pthread_rwlockattr_setkind_np(&writers_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&c->lock, &writers_first);
+	pthread_rwlockattr_destroy(&writers_first);
 	pthread_mutex_init(&c->copying, NULL);
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	c->share_memory = share_memory;
 	c->host = host;
+	c->timeout_ms = timeout_ms;
 	c->error_fd = c->request_fd = -1;
 	c->path = strdup(path);
 	c->mapped = user_memory_new();
@@ -287,7 +314,7 @@ static struct user_client *new_client(const char *name, const char *path, bool s
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->path && c->mapped && c->data && c->wake >= 0)
 		return c;
-	destroy(c);
+	user_client_free(c);
 	return NULL;
 }
 
@@ -328,8 +355,8 @@ static int create_on(const struct device_config *config, const char *name,
 {
 	const struct device_value *path = device_config_value(config, "socket");
 	const struct device_value *share = device_config_value(config, "share-memory");
-	struct user_client *c =
-		new_client(name, path->text, !share->given || share->number, host);
+	struct user_client *c = user_client_new(name, path->text, !share->given || share->number,
+						host, USER_CLIENT_TIMEOUT_MS);
 	char reason[DEVICE_ERROR_MAX] = "";
 	int rc;
 
@@ -344,14 +371,15 @@ static int create_on(const struct device_config *config, const char *name,
 		 path->text, reason);
 	if (rc > 0)
 		return -ENOMEM;
-	destroy(c);
+	user_client_free(c);
 	return rc;
 }
 
 static const struct device_property properties[] = {
 	{ "socket", DEVICE_PATH, .required = true, .help = "where the server listens" },
 	{ "share-memory", DEVICE_SWITCH, .preset = "on",
-	  .help = "the server maps guest memory; off: it asks for each access, and is not trusted" },
+	  .help = "the server maps guest memory; off: it asks for each access, and is not "
+		  "trusted" },
 	{ NULL },
 };
 

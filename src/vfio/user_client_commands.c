@@ -28,7 +28,7 @@ static struct iovec part(const void *data, size_t length)
 /* --- registers -------------------------------------------------------------------------- */
 
 static int read_piece(struct user_client *c, unsigned region, uint64_t offset, uint8_t *data,
-		      uint32_t length, uint8_t *reply)
+		      uint32_t length, uint8_t *reply, uint64_t until)
 {
 	const struct user_region_access access = { offset, region, length };
 	struct user_request request = {
@@ -37,6 +37,7 @@ static int read_piece(struct user_client *c, unsigned region, uint64_t offset, u
 		.part_count = 1,
 		.reply = reply,
 		.reply_max = (uint32_t)sizeof(access) + length,
+		.until = until,
 	};
 	int rc = user_channel_call(c->channel, &request);
 
@@ -56,6 +57,7 @@ int user_client_read(struct user_client *c, unsigned region, uint64_t offset, vo
 {
 	uint8_t small[sizeof(struct user_region_access) + SMALL_READ], *reply = small;
 	uint32_t max = user_channel_transfer_max(c->channel);
+	const uint64_t until = user_client_deadline(c);
 	uint8_t *at = data;
 	int rc = 0;
 
@@ -66,7 +68,7 @@ int user_client_read(struct user_client *c, unsigned region, uint64_t offset, vo
 	while (!rc && length) {
 		uint32_t piece = (uint32_t)MIN(length, max);
 
-		rc = read_piece(c, region, offset, at, piece, reply);
+		rc = read_piece(c, region, offset, at, piece, reply, until);
 		offset += piece;
 		at += piece;
 		length -= piece;
@@ -101,9 +103,9 @@ int user_client_write(struct user_client *c, unsigned region, uint64_t offset, c
 	return rc;
 }
 
-int user_client_reset(struct user_client *c)
+int user_client_reset(struct user_client *c, uint64_t until)
 {
-	struct user_request request = { .command = USER_DEVICE_RESET };
+	struct user_request request = { .command = USER_DEVICE_RESET, .until = until };
 	int rc = user_channel_call(c->channel, &request);
 
 	if (request.reply_fd >= 0)
@@ -114,7 +116,7 @@ int user_client_reset(struct user_client *c)
 /* --- interrupts ---------------------------------------------------------------------------- */
 
 static int set_some(struct user_client *c, const struct user_irq_set *set, const int *eventfds,
-		    unsigned count)
+		    unsigned count, uint64_t until)
 {
 	struct user_request request = {
 		.command = USER_DEVICE_SET_IRQS,
@@ -122,6 +124,7 @@ static int set_some(struct user_client *c, const struct user_irq_set *set, const
 		.part_count = 1,
 		.fds = eventfds,
 		.fd_count = count,
+		.until = until,
 	};
 	int rc = user_channel_call(c->channel, &request);
 
@@ -141,7 +144,7 @@ static unsigned run_length(const int *eventfds, unsigned count, unsigned max)
 }
 
 int user_client_set_irqs(struct user_client *c, unsigned index, unsigned start, unsigned count,
-			 const int *eventfds)
+			 const int *eventfds, uint64_t until)
 {
 	struct user_irq_set set = {
 		.argsz = sizeof(set),
@@ -152,19 +155,19 @@ int user_client_set_irqs(struct user_client *c, unsigned index, unsigned start, 
 	int rc = 0;
 
 	if (!count)
-		return set_some(c, &set, NULL, 0);
+		return set_some(c, &set, NULL, 0, until);
 	set.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
 	for (unsigned done = 0; !rc && done < count; done += set.count) {
 		set.start = start + done;
 		set.count = run_length(eventfds + done, count - done, max);
-		rc = set_some(c, &set, eventfds + done, eventfds[done] < 0 ? 0 : set.count);
+		rc = set_some(c, &set, eventfds + done, eventfds[done] < 0 ? 0 : set.count, until);
 	}
 	return rc;
 }
 
 /* --- memory ------------------------------------------------------------------------------------ */
 
-int user_client_tell_map(struct user_client *c, const struct user_region *region)
+int user_client_tell_map(struct user_client *c, const struct user_region *region, uint64_t until)
 {
 	const struct user_dma_map map = {
 		.argsz = sizeof(map),
@@ -179,6 +182,7 @@ int user_client_tell_map(struct user_client *c, const struct user_region *region
 		.part_count = 1,
 		.fds = &c->host->memory_fd,
 		.fd_count = c->share_memory,
+		.until = until,
 	};
 
 	return user_channel_post(c->channel, &request);
@@ -195,7 +199,7 @@ int user_client_map(struct user_client *c, uint64_t iova, uint64_t absolute, uin
 	/* Before the server hears of it: it may use it at once. */
 	rc = user_memory_map(c->mapped, iova, length, -1, absolute, true, writable);
 	if (!rc)
-		rc = user_client_tell_map(c, &region);
+		rc = user_client_tell_map(c, &region, user_client_deadline(c));
 	if (rc)
 		(void)user_memory_unmap(c->mapped, iova, length);
 	return rc;
@@ -206,7 +210,8 @@ struct unmapping {
 	struct user_request request;
 };
 
-static void send_unmap(struct user_client *c, struct unmapping *u, uint64_t address, uint64_t size)
+static void send_unmap(struct user_client *c, struct unmapping *u, uint64_t address, uint64_t size,
+		       uint64_t until)
 {
 	u->unmap = (struct user_dma_unmap){ sizeof(u->unmap), 0, address, size };
 	u->request = (struct user_request){
@@ -215,14 +220,14 @@ static void send_unmap(struct user_client *c, struct unmapping *u, uint64_t addr
 		.part_count = 1,
 		.reply = &u->reply,
 		.reply_max = sizeof(u->reply),
+		.until = until,
 	};
 	(void)user_channel_send(c->channel, &u->request);
 }
 
 static void wait_for_unmap(struct user_client *c, struct unmapping *u)
 {
-	int rc = u->request.error ? u->request.error :
-				    user_channel_wait(c->channel, &u->request);
+	int rc = u->request.error ? u->request.error : user_channel_wait(c->channel, &u->request);
 
 	if (u->request.reply_fd >= 0)
 		close(u->request.reply_fd);
@@ -233,6 +238,7 @@ static void wait_for_unmap(struct user_client *c, struct unmapping *u)
 
 void user_client_unmap(struct user_client *c, uint64_t iova, uint64_t length)
 {
+	const uint64_t until = user_client_deadline(c);
 	struct unmapping window[USER_WINDOW];
 	uint64_t address, size;
 	unsigned count;
@@ -243,7 +249,7 @@ void user_client_unmap(struct user_client *c, uint64_t iova, uint64_t length)
 					      &size))
 				break;
 			(void)user_memory_unmap(c->mapped, address, size);
-			send_unmap(c, &window[count], address, size);
+			send_unmap(c, &window[count], address, size, until);
 		}
 		for (unsigned i = 0; i < count; i++)
 			wait_for_unmap(c, &window[i]);

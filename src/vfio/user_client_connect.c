@@ -75,10 +75,12 @@ static int open_socket(const char *path, char *error, size_t error_size)
 
 /* --- what the server says ------------------------------------------------------------------ */
 
-static int call(struct user_channel *channel, struct user_request *request)
+static int call(struct user_channel *channel, struct user_request *request, uint64_t until)
 {
-	int rc = user_channel_call(channel, request);
+	int rc;
 
+	request->until = until;
+	rc = user_channel_call(channel, request);
 	if (rc && request->reply_fd >= 0) {
 		close(request->reply_fd);
 		request->reply_fd = -1;
@@ -87,7 +89,8 @@ static int call(struct user_channel *channel, struct user_request *request)
 }
 
 /* A structure there and back; 0 also means that all of it came. */
-static int ask(struct user_channel *channel, unsigned command, void *info, uint32_t size)
+static int ask(struct user_channel *channel, unsigned command, void *info, uint32_t size,
+	       uint64_t until)
 {
 	struct user_request request = {
 		.command = command,
@@ -96,15 +99,15 @@ static int ask(struct user_channel *channel, unsigned command, void *info, uint3
 		.reply = info,
 		.reply_max = size,
 	};
-	int rc = call(channel, &request);
+	int rc = call(channel, &request, until);
 
 	if (request.reply_fd >= 0)
 		close(request.reply_fd);
 	return rc ? rc : request.reply_length == size ? 0 : -EPROTO;
 }
 
-static int agree_on_version(struct user_client *c, struct user_channel *channel, char *error,
-			    size_t error_size)
+static int agree_on_version(struct user_client *c, struct user_channel *channel, uint64_t until,
+			    char *error, size_t error_size)
 {
 	uint8_t reply[sizeof(struct user_version) + USER_VERSION_TEXT_MAX];
 	struct user_capabilities peer;
@@ -121,7 +124,7 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 	request.parts[0] = (struct iovec){ &ours.version, sizeof(ours.version) };
 	request.parts[1] = (struct iovec){ ours.text, ours.length };
 	request.part_count = 2;
-	rc = call(channel, &request);
+	rc = call(channel, &request, until);
 	if (rc)
 		return say(error, error_size, rc, "no version is agreed on");
 	if (request.reply_fd >= 0)
@@ -222,7 +225,7 @@ static void map_region(struct passthrough_region *region, const uint8_t *reply, 
 }
 
 static int learn_region(struct user_channel *channel, unsigned index,
-			struct passthrough_region *region)
+			struct passthrough_region *region, uint64_t until)
 {
 	uint8_t reply[REGION_INFO_MAX];
 	struct user_region_info info = { .argsz = sizeof(reply), .index = index };
@@ -233,7 +236,7 @@ static int learn_region(struct user_channel *channel, unsigned index,
 		.reply = reply,
 		.reply_max = sizeof(reply),
 	};
-	int rc = call(channel, &request);
+	int rc = call(channel, &request, until);
 
 	*region = (struct passthrough_region){ 0 };
 	if (rc == -EINVAL)
@@ -291,24 +294,33 @@ static int replace_regions(struct user_client_identity *identity,
 
 /* --- the device ---------------------------------------------------------------------------------- */
 
-static int learn_id(struct user_client *c, struct user_channel *channel,
-		    struct user_client_identity *identity)
+static int learn_id(struct user_channel *channel, struct user_client_identity *identity,
+		    uint64_t until)
 {
-	struct user_channel *before = c->channel;
-	int rc;
+	struct {
+		struct user_region_access access;
+		uint32_t id;
+	} reply = { { 0, VFIO_PCI_CONFIG_REGION_INDEX, sizeof(reply.id) }, 0 };
+	struct user_request request = {
+		.command = USER_REGION_READ,
+		.parts = { { &reply.access, sizeof(reply.access) } },
+		.part_count = 1,
+		.reply = &reply,
+		.reply_max = (uint32_t)sizeof(reply.access) + (uint32_t)sizeof(reply.id),
+	};
+	int rc = call(channel, &request, until);
 
-	c->channel = channel;
-	rc = user_client_read(c, VFIO_PCI_CONFIG_REGION_INDEX, 0, &identity->id,
-			      sizeof(identity->id));
-	c->channel = before;
-	return rc;
+	if (request.reply_fd >= 0)
+		close(request.reply_fd);
+	identity->id = reply.id;
+	return rc ? rc : request.reply_length == request.reply_max ? 0 : -EPROTO;
 }
 
-static int learn_device(struct user_client *c, struct user_channel *channel,
-			struct user_client_identity *identity, char *error, size_t error_size)
+static int learn_device(struct user_channel *channel, struct user_client_identity *identity,
+			uint64_t until, char *error, size_t error_size)
 {
 	struct user_device_info device = { .argsz = sizeof(device) };
-	int rc = ask(channel, USER_DEVICE_GET_INFO, &device, sizeof(device));
+	int rc = ask(channel, USER_DEVICE_GET_INFO, &device, sizeof(device), until);
 
 	if (rc)
 		return say(error, error_size, rc, "the server says nothing of its device");
@@ -317,18 +329,18 @@ static int learn_device(struct user_client *c, struct user_channel *channel,
 	    device.regions <= VFIO_PCI_CONFIG_REGION_INDEX)
 		return say(error, error_size, -EINVAL, "its device is no PCI function");
 	for (unsigned r = 0; !rc && r < MIN(device.regions, VFIO_PCI_NUM_REGIONS); r++)
-		rc = learn_region(channel, r, &identity->regions[r]);
+		rc = learn_region(channel, r, &identity->regions[r], until);
 	for (unsigned i = 0; !rc && i < MIN(device.irqs, VFIO_PCI_NUM_IRQS); i++) {
 		struct user_irq_info irq = { .argsz = sizeof(irq), .index = i };
 
-		rc = ask(channel, USER_DEVICE_GET_IRQ_INFO, &irq, sizeof(irq));
+		rc = ask(channel, USER_DEVICE_GET_IRQ_INFO, &irq, sizeof(irq), until);
 		if (!rc && irq.flags & VFIO_IRQ_INFO_EVENTFD)
 			identity->irqs[i] = irq.count;
 		if (rc == -EINVAL)
 			rc = 0;
 	}
 	if (!rc)
-		rc = learn_id(c, channel, identity);
+		rc = learn_id(channel, identity, until);
 	return rc ? say(error, error_size, rc, "the server says too little of its device") : 0;
 }
 
@@ -351,7 +363,8 @@ static bool is_same_device(const struct user_client_identity *a,
 
 /* The identity's areas are the caller's, if it returns 0. */
 static int connect_once(struct user_client *c, struct user_channel **result,
-			struct user_client_identity *identity, char *error, size_t error_size)
+			struct user_client_identity *identity, uint64_t until, char *error,
+			size_t error_size)
 {
 	struct user_channel *channel;
 	int fd = open_socket(c->path, error, error_size);
@@ -360,15 +373,15 @@ static int connect_once(struct user_client *c, struct user_channel **result,
 
 	if (fd < 0)
 		return fd;
-	channel = user_channel_new(fd, USER_CLIENT_TIMEOUT_MS, &user_client_channel_ops, c);
+	channel = user_channel_new(fd, c->timeout_ms, &user_client_channel_ops, c);
 	if (!channel) {
 		close(fd);
 		return say(error, error_size, -ENOMEM, "out of memory");
 	}
 	*identity = (struct user_client_identity){ 0 };
-	rc = agree_on_version(c, channel, error, error_size);
+	rc = agree_on_version(c, channel, until, error, error_size);
 	if (!rc)
-		rc = learn_device(c, channel, identity, error, error_size);
+		rc = learn_device(channel, identity, until, error, error_size);
 	if (!rc) {
 		*result = channel;
 		return 0;
@@ -383,49 +396,67 @@ static int connect_once(struct user_client *c, struct user_channel **result,
 
 int user_client_connect(struct user_client *c, char *error, size_t error_size)
 {
-	return connect_once(c, &c->channel, &c->identity, error, error_size);
+	return connect_once(c, &c->channel, &c->identity, user_client_deadline(c), error,
+			    error_size);
 }
 
 /* --- again ------------------------------------------------------------------------------------------ */
 
-static void tell_region(void *opaque, const struct user_region *region)
+/* What is mapped, as a list: while the server is told of it, it may ask for memory. */
+struct region_list {
+	struct user_region *regions;
+	size_t count, room;
+};
+
+static void add_region(void *opaque, const struct user_region *region)
 {
-	(void)user_client_tell_map(opaque, region);
+	struct region_list *list = opaque;
+
+	if (list->count < list->room)
+		list->regions[list->count++] = *region;
 }
 
-static int restore(struct user_client *c)
+static int restore_mappings(struct user_client *c, uint64_t until)
 {
+	struct region_list list = { .room = user_memory_count(c->mapped) };
 	int rc = 0;
 
-	user_memory_each(c->mapped, tell_region, c);
-	if (c->error_fd >= 0)
-		rc = user_client_set_irqs(c, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, &c->error_fd);
-	if (!rc && c->request_fd >= 0)
-		rc = user_client_set_irqs(c, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, &c->request_fd);
+	list.regions = calloc(list.room + 1, sizeof(*list.regions));
+	if (!list.regions)
+		return -ENOMEM;
+	user_memory_each(c->mapped, add_region, &list);
+	for (size_t i = 0; !rc && i < list.count; i++)
+		rc = user_client_tell_map(c, &list.regions[i], until);
+	free(list.regions);
 	return rc;
 }
 
-static uint64_t now_ms(void)
+static int restore(struct user_client *c, uint64_t until)
 {
-	struct timespec now;
+	int rc = restore_mappings(c, until);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	if (!rc && c->error_fd >= 0)
+		rc = user_client_set_irqs(c, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, &c->error_fd, until);
+	if (!rc && c->request_fd >= 0)
+		rc = user_client_set_irqs(c, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, &c->request_fd, until);
+	if (rc)
+		user_channel_end(c->channel, "it does not take what was set before");
+	return rc;
 }
 
-int user_client_reconnect(struct user_client *c, char *error, size_t error_size)
+int user_client_reconnect(struct user_client *c, uint64_t until, char *error, size_t error_size)
 {
-	const uint64_t end = now_ms() + USER_CLIENT_RETURN_MS;
+	const uint64_t end = MIN(until, deadline_in_ms(USER_CLIENT_RETURN_MS));
 	const struct timespec pause = { .tv_nsec = RETRY_NS };
 	struct user_client_identity identity;
 	struct user_channel *channel;
 	int rc;
 
 	for (;;) {
-		rc = connect_once(c, &channel, &identity, error, error_size);
+		rc = connect_once(c, &channel, &identity, until, error, error_size);
 		if (rc != -ENOENT && rc != -ECONNREFUSED && rc != -EAGAIN)
 			break;
-		if (c->quit || now_ms() >= end)
+		if (c->quit || deadline_is_past(end))
 			return rc;
 		nanosleep(&pause, NULL);
 	}
@@ -442,6 +473,8 @@ int user_client_reconnect(struct user_client *c, char *error, size_t error_size)
 	user_channel_free(c->channel);
 	c->channel = channel;
 	c->connections++;
-	rc = restore(c);
-	return rc ? say(error, error_size, rc, "it takes no interrupts: %s", strerror(-rc)) : 0;
+	rc = restore(c, until);
+	return rc ? say(error, error_size, rc, "it does not take what was set before: %s",
+			strerror(-rc)) :
+		    0;
 }

@@ -9,8 +9,11 @@
  * guest recovers it by a reset: that is where a new connection is made, if the server is
  * back and is still the same device; and what was mapped and armed is told again.
  *
+ * A server has a time limit for each thing that we do, whatever messages that takes; a reset
+ * has it for all of a new connection. Nothing that a guest or a person asks for waits for longer.
+ *
  * Locks: `lock` is held for reading by whoever uses the connection, for writing while it is
- * exchanged. The list of what is mapped has a lock of its own, inside. Commands of the
+ * exchanged; who wants that comes before new readers, of which there may always be some. The list of what is mapped has a lock of its own, inside. Commands of the
  * server are answered by whichever thread reads, and need no more than that list; `copying`
  * is held while they touch memory, so that what has been unmapped can be waited for
  * without the server's word.
@@ -24,13 +27,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/deadline.h"
 #include "vfio/passthrough.h"
 #include "vfio/user_channel.h"
 #include "vfio/user_memory.h"
 
 struct device_host;
 
-/* A server that does not answer within this time has gone. */
 #define USER_CLIENT_TIMEOUT_MS 10000
 /* A reset waits so long for a server to come back. */
 #define USER_CLIENT_RETURN_MS 5000
@@ -48,6 +51,7 @@ struct user_client {
 	char *path;
 	bool share_memory;
 	const struct device_host *host;
+	unsigned timeout_ms; /* a server that does not answer within this time has gone */
 	struct passthrough *function; /* set before the thread begins */
 
 	pthread_rwlock_t lock;
@@ -58,7 +62,7 @@ struct user_client {
 	uint32_t regions_max; /* that can be mapped at once */
 
 	struct user_memory *mapped; /* offsets are guest-absolute */
-	uint8_t *data;		    /* of one command of the server */
+	uint8_t *data; /* of one command of the server */
 	pthread_mutex_t copying; /* held while the server's command touches memory */
 	atomic_bool bus_master;
 	/* The eventfds of errors and requests, which stay; the caller's. -1: none. */
@@ -70,13 +74,18 @@ struct user_client {
 	atomic_bool quit;
 };
 
+/* user_client.c: of no server yet. NULL when out of memory. */
+struct user_client *user_client_new(const char *name, const char *path, bool share_memory,
+				    const struct device_host *host, unsigned timeout_ms);
+void user_client_free(struct user_client *c);
+
 /*
  * user_client_connect.c: connect, agree on a version, and learn what the device is. 0 or a
  * negative errno with a phrase in `error`. The first time it fills c->identity.
  */
 int user_client_connect(struct user_client *c, char *error, size_t error_size);
-/* With `lock` held for writing: the same, after a server has gone. Waits. */
-int user_client_reconnect(struct user_client *c, char *error, size_t error_size);
+/* With `lock` held for writing: the same, after a server has gone. Waits until a deadline. */
+int user_client_reconnect(struct user_client *c, uint64_t until, char *error, size_t error_size);
 void user_client_forget_regions(struct user_client_identity *identity);
 
 /*
@@ -88,12 +97,18 @@ int user_client_read(struct user_client *c, unsigned region, uint64_t offset, vo
 int user_client_write(struct user_client *c, unsigned region, uint64_t offset, const void *data,
 		      size_t length);
 int user_client_set_irqs(struct user_client *c, unsigned index, unsigned start, unsigned count,
-			 const int *eventfds);
-int user_client_reset(struct user_client *c);
-int user_client_tell_map(struct user_client *c, const struct user_region *region);
+			 const int *eventfds, uint64_t until);
+int user_client_reset(struct user_client *c, uint64_t until);
+int user_client_tell_map(struct user_client *c, const struct user_region *region, uint64_t until);
 int user_client_map(struct user_client *c, uint64_t iova, uint64_t absolute, uint64_t length,
 		    bool writable);
 void user_client_unmap(struct user_client *c, uint64_t iova, uint64_t length);
+
+/* When the server's time for something that begins now is over. */
+static inline uint64_t user_client_deadline(const struct user_client *c)
+{
+	return deadline_in_ms(c->timeout_ms);
+}
 
 /* What the server may say: ops of the channel, with a client. */
 extern const struct user_channel_ops user_client_channel_ops;

@@ -319,8 +319,8 @@ static bool move_by_file(int fd, uint64_t offset, uint8_t *buffer, size_t length
 	return true;
 }
 
-int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buffer,
-			 size_t *length, enum pci_dma_direction direction)
+int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buffer, size_t *length,
+			 enum pci_dma_direction direction)
 {
 	struct region region;
 	int fault = look_up(memory, address, direction, &region);
@@ -335,7 +335,9 @@ int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buf
 	if (region.file->base) /* it has been mapped anew meanwhile */
 		return USER_MEMORY_FAILED;
 	return move_by_file(region.file->fd, region.offset + (address - region.first), buffer,
-			    *length, direction) ? 0 : USER_MEMORY_FAILED;
+			    *length, direction) ?
+		       0 :
+		       USER_MEMORY_FAILED;
 }
 
 /* --- as a list --------------------------------------------------------------------------- */
@@ -375,6 +377,16 @@ static void visit_node(const void *node, VISIT when, void *opaque)
 
 	if (when == postorder || when == leaf)
 		visit->each(visit->opaque, &region);
+}
+
+unsigned user_memory_count(struct user_memory *memory)
+{
+	unsigned count;
+
+	pthread_mutex_lock(&memory->lock);
+	count = memory->region_count;
+	pthread_mutex_unlock(&memory->lock);
+	return count;
 }
 
 void user_memory_each(struct user_memory *memory,

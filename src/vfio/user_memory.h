@@ -54,6 +54,9 @@ void user_memory_forget_files(struct user_memory *memory);
 bool user_memory_find(struct user_memory *memory, uint64_t first, uint64_t last, uint64_t *address,
 		      uint64_t *size);
 
+/* How many regions there are. */
+unsigned user_memory_count(struct user_memory *memory);
+
 /* Call for each region, in order of addresses; no other function meanwhile. */
 struct user_region {
 	uint64_t address, size, offset;
@@ -76,8 +79,8 @@ int user_memory_translate(struct user_memory *memory, uint64_t address,
  * has none, and `*length` bytes are to be moved by message. `*length` is not 0, and does
  * not grow.
  */
-int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buffer,
-			 size_t *length, enum pci_dma_direction direction);
+int user_memory_transfer(struct user_memory *memory, uint64_t address, void *buffer, size_t *length,
+			 enum pci_dma_direction direction);
 
 /* Where `address` is: its offset, and how many bytes from there on are. 0 or a fault. */
 int user_memory_offset(struct user_memory *memory, uint64_t address,

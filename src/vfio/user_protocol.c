@@ -4,17 +4,22 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/util.h"
 
 static_assert(sizeof(struct user_header) == 16 && sizeof(struct user_dma_map) == 32 &&
-	      sizeof(struct user_dma_unmap) == 24 && sizeof(struct user_device_info) == 16 &&
-	      sizeof(struct user_region_info) == 32 && sizeof(struct user_irq_info) == 16 &&
-	      sizeof(struct user_irq_set) == 20 && sizeof(struct user_region_access) == 16 &&
-	      sizeof(struct user_dma_access) == 16, "as on the wire");
+		      sizeof(struct user_dma_unmap) == 24 &&
+		      sizeof(struct user_device_info) == 16 &&
+		      sizeof(struct user_region_info) == 32 && sizeof(struct user_irq_info) == 16 &&
+		      sizeof(struct user_irq_set) == 20 &&
+		      sizeof(struct user_region_access) == 16 &&
+		      sizeof(struct user_dma_access) == 16,
+	      "as on the wire");
 
 union control {
 	struct cmsghdr header;
@@ -62,6 +67,27 @@ int user_fds_take(struct user_fds *fds, unsigned index)
 	return fd;
 }
 
+/* Until the socket can be read or written, or is dead. 0, or -EAGAIN when the time is over. */
+static int wait_until(int socket, short events, uint64_t until)
+{
+	struct pollfd ready = { .fd = socket, .events = events };
+
+	for (;;) {
+		struct timespec left = { 0 };
+		int count;
+
+		if (until != DEADLINE_NEVER)
+			left = deadline_left(until);
+		count = ppoll(&ready, 1, until != DEADLINE_NEVER ? &left : NULL, NULL);
+		if (count > 0)
+			return 0;
+		if (!count)
+			return -EAGAIN;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
 /* --- reading ------------------------------------------------------------------------- */
 
 /*
@@ -94,14 +120,38 @@ static bool take_fds(const struct msghdr *header, struct user_fds *fds)
 	return fit;
 }
 
-/* All of `length` bytes, of which `*done` came. -ECONNRESET: the peer has closed. */
-static int read_all(int socket, void *to, size_t length, int flags, struct user_fds *fds,
-		    size_t *done, const char **why)
+/* One message that comes in. */
+struct reading {
+	int socket;
+	const struct user_patience *patience;
+	bool begun;
+	uint64_t end; /* of the time that it has; 0: not known yet */
+	struct user_fds *fds;
+	const char *why;
+};
+
+/* 0, or -EAGAIN when the time is over. */
+static int wait_for_more(struct reading *r)
+{
+	const struct user_patience *patience = r->patience;
+
+	if (!r->begun)
+		return patience->until ? wait_until(r->socket, POLLIN, patience->until) : -EAGAIN;
+	if (!r->end) {
+		r->end = deadline_in_ms(patience->message_ms);
+		if (patience->until)
+			r->end = MIN(r->end, patience->until);
+	}
+	return wait_until(r->socket, POLLIN, r->end);
+}
+
+/* All of `length` bytes. -ECONNRESET: the peer has closed. */
+static int read_all(struct reading *r, void *to, size_t length)
 {
 	uint8_t *at = to;
 
-	for (*done = 0; *done < length;) {
-		struct iovec iov = { at + *done, length - *done };
+	for (size_t done = 0; done < length;) {
+		struct iovec iov = { at + done, length - done };
 		union control control;
 		struct msghdr header = {
 			.msg_iov = &iov,
@@ -109,20 +159,28 @@ static int read_all(int socket, void *to, size_t length, int flags, struct user_
 			.msg_control = &control,
 			.msg_controllen = sizeof(control),
 		};
-		ssize_t got = recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC);
+		ssize_t got = recvmsg(r->socket, &header,
+				      MSG_CMSG_CLOEXEC | (r->patience ? MSG_DONTWAIT : 0));
+		int rc = 0;
 
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+			rc = (errno == EAGAIN || errno == EWOULDBLOCK) && r->patience ?
+				     wait_for_more(r) :
+				     -errno;
+		if (rc)
+			return rc;
+		if (got < 0)
+			continue;
 		if (!got)
 			return -ECONNRESET;
-		*done += (size_t)got;
-		if (!take_fds(&header, fds)) {
-			*why = "too many file descriptors";
+		r->begun = true;
+		done += (size_t)got;
+		if (!take_fds(&header, r->fds)) {
+			r->why = "too many file descriptors";
 			return -EPROTO;
 		}
-		flags &= ~MSG_DONTWAIT; /* what has begun is to end */
 	}
 	return 0;
 }
@@ -144,10 +202,10 @@ static const char *fault_of(const struct user_header *header)
 	return NULL;
 }
 
-int user_message_read(int socket, struct user_message *message, uint8_t *payload, int flags,
-		      const char **why)
+int user_message_read(int socket, struct user_message *message, uint8_t *payload,
+		      const struct user_patience *patience, const char **why)
 {
-	size_t done;
+	struct reading r = { .socket = socket, .patience = patience, .fds = &message->fds };
 	int rc;
 
 	*why = NULL;
@@ -155,24 +213,24 @@ int user_message_read(int socket, struct user_message *message, uint8_t *payload
 	message->payload = payload;
 	message->length = 0;
 	/* Not more than the header: what is beyond may be another message's, with its fds. */
-	rc = read_all(socket, &message->header, sizeof(message->header), flags, &message->fds,
-		      &done, why);
-	if (rc && !done)
+	rc = read_all(&r, &message->header, sizeof(message->header));
+	if (rc && !r.begun)
 		goto fail;
 	if (!rc) {
-		*why = fault_of(&message->header);
-		rc = *why ? -EPROTO : 0;
+		r.why = fault_of(&message->header);
+		rc = r.why ? -EPROTO : 0;
 	}
 	if (!rc) {
 		message->length = message->header.size - (uint32_t)sizeof(message->header);
-		rc = read_all(socket, payload, message->length, 0, &message->fds, &done, why);
+		rc = read_all(&r, payload, message->length);
 	}
 	if (!rc)
 		return 0;
 	if (rc == -ECONNRESET || rc == -EAGAIN) {
-		*why = rc == -EAGAIN ? "the rest of it does not come" : "it ends too early";
+		r.why = rc == -EAGAIN ? "the rest of it does not come" : "it ends too early";
 		rc = -EPROTO;
 	}
+	*why = r.why;
 fail:
 	user_fds_close(&message->fds);
 	return rc;
@@ -181,7 +239,7 @@ fail:
 /* --- writing --------------------------------------------------------------------------- */
 
 int user_message_write(int socket, struct user_header *header, const struct iovec *parts,
-		       unsigned part_count, const int *fds, unsigned fd_count)
+		       unsigned part_count, const int *fds, unsigned fd_count, uint64_t until)
 {
 	struct iovec iov[1 + USER_PARTS_MAX] = { { header, sizeof(*header) } };
 	union control control;
@@ -207,12 +265,20 @@ int user_message_write(int socket, struct user_header *header, const struct iove
 		message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
 	}
 	while (left) {
-		ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+		ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		int rc = 0;
 
 		if (sent < 0 && errno == EINTR)
 			continue;
+		/* Also after a part of it: a peer may read a little all the time. */
+		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			rc = wait_until(socket, POLLOUT, until);
+		else if (sent < 0)
+			rc = -errno;
+		if (rc)
+			return rc;
 		if (sent < 0)
-			return -errno;
+			continue;
 		left -= (size_t)sent;
 		message.msg_control = NULL;
 		message.msg_controllen = 0;

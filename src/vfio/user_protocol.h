@@ -165,30 +165,40 @@ int user_fds_take(struct user_fds *fds, unsigned index);
 struct user_message {
 	struct user_header header;
 	uint8_t *payload; /* where user_message_read() was told to put it */
-	uint32_t length;  /* of the payload */
+	uint32_t length; /* of the payload */
 	struct user_fds fds;
 };
 
 /*
- * Read one message from a stream socket. `payload` has room for USER_PAYLOAD_MAX bytes.
+ * How long a message is waited for: until `until` (base/deadline.h; 0: only what is there),
+ * and from its first byte on no longer than `message_ms`. A peer that sends one byte after the
+ * other gains nothing by it.
+ */
+struct user_patience {
+	uint64_t until;
+	unsigned message_ms;
+};
+
+/*
+ * Read one message from a stream socket. `payload` has room for USER_PAYLOAD_MAX bytes;
+ * `patience` NULL: as long as it takes.
  * 0, and the caller owns the descriptors; or a negative errno and nothing is left open:
  *	-ECONNRESET  the peer has closed, at the end of a message
- *	-EPROTO      malformed; `why` is set to a text that says in what
- *	-EAGAIN      (MSG_DONTWAIT in `flags`) nothing is there; (else) the socket's time limit
+ *	-EPROTO      malformed, or not there in time; `why` is set to a text that says in what
+ *	-EAGAIN      no message has begun
  *	other        of recvmsg(2)
- * Once a byte has come, the rest is waited for as long as the socket's time limit says.
  */
-int user_message_read(int socket, struct user_message *message, uint8_t *payload, int flags,
-		      const char **why);
+int user_message_read(int socket, struct user_message *message, uint8_t *payload,
+		      const struct user_patience *patience, const char **why);
 
 /*
  * Write a message: the header, whose size is set here, and up to USER_PARTS_MAX pieces of
- * payload. 0 or a negative errno; then part of it may have been written. One thread at a
- * time.
+ * payload, until a deadline. 0 or a negative errno, -EAGAIN when it is past; then part of
+ * it may have been written. One thread at a time.
  */
 #define USER_PARTS_MAX 3
 int user_message_write(int socket, struct user_header *header, const struct iovec *parts,
-		       unsigned part_count, const int *fds, unsigned fd_count);
+		       unsigned part_count, const int *fds, unsigned fd_count, uint64_t until);
 
 /*
  * Is the payload a structure of `size` bytes and then `tail` more? NULL: no. If `tail` is
@@ -198,8 +208,7 @@ int user_message_write(int socket, struct user_header *header, const struct iove
 static inline const void *user_payload(const struct user_message *message, uint32_t size,
 				       uint32_t tail)
 {
-	if (message->length < size ||
-	    (tail != USER_ANY_TAIL && message->length - size != tail))
+	if (message->length < size || (tail != USER_ANY_TAIL && message->length - size != tail))
 		return NULL;
 	return message->payload;
 }

@@ -22,6 +22,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/irq_sources.h"
 #include "base/util.h"
 #include "devices/device.h"
@@ -59,7 +60,8 @@ static void send_message(int socket, struct user_header *header, const void *pay
 	uint32_t size = header->size;
 
 	if (size == sizeof(*header) + length) {
-		(void)user_message_write(socket, header, &part, 1, fd, fd ? 1 : 0);
+		(void)user_message_write(socket, header, &part, 1, fd, fd ? 1 : 0,
+					 deadline_in_ms(5000));
 	} else {
 		(void)!send(socket, header, sizeof(*header), MSG_NOSIGNAL);
 		(void)!send(socket, payload, length, MSG_NOSIGNAL);
@@ -200,7 +202,7 @@ static void serve(struct fuzz *f, int socket)
 	for (unsigned i = 0; i < ANSWERS_MAX; i++) {
 		bool more;
 
-		if (user_message_read(socket, &message, f->buffer, 0, &why))
+		if (user_message_read(socket, &message, f->buffer, NULL, &why))
 			return;
 		more = (message.header.flags & USER_TYPE_MASK) != USER_TYPE_COMMAND ||
 		       answer(f, socket, &message);

@@ -234,7 +234,7 @@ static bool answer(struct fuzz *f, struct input *in, int timeout_ms)
 
 	if (poll(&ready, 1, timeout_ms) <= 0)
 		return false;
-	if (user_message_read(f->ends[1], &message, f->buffer, 0, &why))
+	if (user_message_read(f->ends[1], &message, f->buffer, NULL, &why))
 		return false;
 	user_fds_close(&message.fds);
 	if ((message.header.flags & USER_TYPE_MASK) != USER_TYPE_COMMAND)
@@ -298,7 +298,7 @@ static uint64_t read_register(struct fuzz *f, uint64_t offset)
 	uint64_t value = 0;
 
 	send_message(f, &header, &access, sizeof(access), NULL, 0);
-	if (user_message_read(f->ends[1], &message, f->buffer, 0, &why) || message.length != 24) {
+	if (user_message_read(f->ends[1], &message, f->buffer, NULL, &why) || message.length != 24) {
 		fprintf(stderr, "the server does not answer a client that behaves\n");
 		abort();
 	}
@@ -315,7 +315,7 @@ static void behave(struct fuzz *f)
 	connect_client(f, &thread);
 	fcntl(f->ends[1], F_SETFL, 0);
 	send_something(f, &(struct input){ NULL, 0 }, USER_VERSION);
-	if (user_message_read(f->ends[1], &message, f->buffer, 0, &why) ||
+	if (user_message_read(f->ends[1], &message, f->buffer, NULL, &why) ||
 	    read_register(f, TESTDEV_ID) != TESTDEV_ID_VALUE || read_register(f, TESTDEV_SCRATCH) ||
 	    read_register(f, TESTDEV_DMA_HELD) || read_register(f, TESTDEV_DMA_ADDRESS)) {
 		fprintf(stderr, "the device has something of the client before\n");

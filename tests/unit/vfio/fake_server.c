@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/util.h"
 
 #define CONFIG_SIZE 4096u
@@ -27,7 +28,7 @@ static void send_reply(int socket, const struct user_message *message, uint32_t 
 	header.flags = USER_TYPE_REPLY | (error ? USER_ERROR : 0);
 	header.error = error;
 	/* The client may have gone. */
-	(void)user_message_write(socket, &header, &part, 1, fd, fd ? 1 : 0);
+	(void)user_message_write(socket, &header, &part, 1, fd, fd ? 1 : 0, DEADLINE_NEVER);
 }
 
 void fake_server_reply(int socket, const struct user_message *message, uint32_t error,
@@ -147,7 +148,7 @@ static void serve(struct fake_server *s, int socket)
 	struct user_message message;
 	const char *why;
 
-	while (!user_message_read(socket, &message, s->payload, 0, &why)) {
+	while (!user_message_read(socket, &message, s->payload, NULL, &why)) {
 		if ((message.header.flags & USER_TYPE_MASK) == USER_TYPE_COMMAND) {
 			s->commands[message.header.command]++;
 			if (!(message.header.flags & USER_NO_REPLY))

@@ -55,7 +55,7 @@ bool peer_receive(int socket, struct user_message *message)
 	int rc;
 
 	assert_int_equal(poll(&ready, 1, PEER_PATIENCE_MS), 1);
-	rc = user_message_read(socket, message, buffer, 0, &why);
+	rc = user_message_read(socket, message, buffer, NULL, &why);
 	if (rc == -ECONNRESET)
 		return false;
 	assert_int_equal(rc, 0);

@@ -6,16 +6,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/irq_sources.h"
 #include "base/util.h"
 #include "devices/device.h"
+#include "vfio/user_client_internal.h"
 #include "zpci/pci.h"
 #include "zpci/zpci.h"
 
@@ -110,13 +113,12 @@ static uint32_t load(struct guest *g, uint64_t offset)
 	return (uint32_t)value;
 }
 
-/* The server closes; the client sees that, and a reset connects again. */
+/* The server closes, and a reset, whether it finds that out or not, connects again. */
 static void come_back(struct guest *g)
 {
 	const unsigned connections = g->server.connections;
 
 	fake_server_drop(&g->server);
-	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), UINT16_MAX);
 	pci_function_reset(g->made.function);
 	assert_int_equal(g->server.connections, connections + 1);
 }
@@ -182,12 +184,130 @@ static void areas_of_another_device_are_not_left_mapped(void **state)
 	disconnect_guest(g);
 }
 
+/* Dies of the first reset of its life. */
+static bool die_of_reset(struct fake_server *s, int socket, struct user_message *message)
+{
+	unsigned *resets = s->opaque;
+
+	if (message->header.command != USER_DEVICE_RESET || (*resets)++)
+		return false;
+	shutdown(socket, SHUT_RDWR);
+	return true;
+}
+
+static void a_reset_that_the_server_dies_of_connects_again(void **state)
+{
+	struct guest *g = new_guest();
+	unsigned resets = 1;
+
+	g->server.answer = die_of_reset;
+	g->server.opaque = &resets;
+	connect_guest(g, false);
+	resets = 0;
+	pci_function_reset(g->made.function);
+	assert_int_equal(g->server.connections, 2);
+	assert_int_equal(resets, 2);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	disconnect_guest(g);
+}
+
+/* --- a slow server ------------------------------------------------------------------------ */
+
+#define TIMEOUT_MS 500
+
+/* Just in time for each message, and so half a minute for all of them. */
+static bool answer_late(struct fake_server *s, int socket, struct user_message *message)
+{
+	const struct timespec late = { .tv_nsec = 100000000 };
+	const atomic_bool *is_late = s->opaque;
+
+	if (*is_late)
+		nanosleep(&late, NULL);
+	return false;
+}
+
+struct slow {
+	struct fake_server server;
+	struct device_host host;
+	atomic_bool is_late;
+	struct user_client *client;
+};
+
+static struct slow *new_slow(bool is_late)
+{
+	struct slow *s = calloc(1, sizeof(*s));
+	char error[256] = "";
+
+	assert_non_null(s);
+	s->server.registers = -1;
+	s->server.answer = answer_late;
+	s->server.opaque = &s->is_late;
+	s->host.memory_fd = -1;
+	fake_server_start(&s->server);
+	s->client = user_client_new("tested", s->server.path, false, &s->host, TIMEOUT_MS);
+	assert_non_null(s->client);
+	if (user_client_connect(s->client, error, sizeof(error)))
+		fail_msg("%s", error);
+	s->is_late = is_late;
+	return s;
+}
+
+static void free_slow(struct slow *s)
+{
+	s->is_late = false;
+	user_client_free(s->client);
+	fake_server_stop(&s->server);
+	free(s);
+}
+
+static void an_unmap_of_many_regions_has_one_time_limit(void **state)
+{
+	struct slow *s = new_slow(false);
+
+	for (unsigned page = 0; page < 40; page++)
+		assert_int_equal(user_client_map(s->client, page * PAGE_SIZE, page * PAGE_SIZE,
+						 PAGE_SIZE, true),
+				 0);
+	s->is_late = true;
+	user_client_unmap(s->client, 0, 40 * PAGE_SIZE);
+	assert_false(user_channel_is_open(s->client->channel));
+	free_slow(s);
+}
+
+static void a_read_of_many_pieces_has_one_time_limit(void **state)
+{
+	struct slow *s = new_slow(true);
+	uint8_t bytes[800];
+
+	user_channel_set_limits(s->client->channel, USER_TRANSFER_MIN, 1);
+	assert_int_equal(user_client_read(s->client, 0, 0, bytes, sizeof(bytes)), -ENOTCONN);
+	free_slow(s);
+}
+
+static void a_new_connection_has_one_time_limit(void **state)
+{
+	struct slow *s = new_slow(true);
+	char why[256];
+
+	user_channel_end(s->client->channel, "the test wants it");
+	fake_server_drop(&s->server);
+	assert_int_not_equal(user_client_reconnect(s->client, user_client_deadline(s->client), why,
+						   sizeof(why)),
+			     0);
+	assert_false(user_channel_is_open(s->client->channel));
+	free_slow(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(registers_of_the_same_device_are_where_they_were),
 		cmocka_unit_test(a_server_that_comes_back_with_larger_areas_gets_no_memory),
 		cmocka_unit_test(areas_of_another_device_are_not_left_mapped),
+		cmocka_unit_test(a_reset_that_the_server_dies_of_connects_again),
+		cmocka_unit_test(an_unmap_of_many_regions_has_one_time_limit),
+		cmocka_unit_test(a_read_of_many_pieces_has_one_time_limit),
+		cmocka_unit_test(a_new_connection_has_one_time_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
