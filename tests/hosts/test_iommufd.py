@@ -30,6 +30,7 @@ guest zpci-disk ,iommufd=on
 rm /dev/vfio/vfio
 guest zpci-describe
 guest zpci-neighbours
+guest zpci-mixed ,relaxed-translation=on
 guest zpci-limit-full
 dmesg | grep "Request device"
 """, LIMIT, say, disk=str(image))
@@ -39,6 +40,8 @@ dmesg | grep "Request device"
     assert re.search(r"^1\.\.13$", said, re.M)
     # Pages came and went beside others that the controller stored into.
     assert re.search(r"^1\.\.6$", said, re.M)
+    # Large pages, mapped once for all, and small ones came after one another.
+    assert re.search(r"^1\.\.9$", said, re.M)
     # A guest that wants more mappings than there are is told so, and loses none.
     assert re.search(r"^1\.\.7$", said, re.M)
     # The pages that the guests took away were gone from the host's IOMMU, and no others.
