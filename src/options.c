@@ -460,6 +460,7 @@ static int set_served_device(struct parser *parser, const char *text)
 	struct options *options = parser->options;
 	char *device = malloc(2 * strlen(text) + 1);
 	char reason[DEVICE_ERROR_MAX];
+	const char *property;
 	int rc;
 
 	if (!device) {
@@ -480,6 +481,12 @@ static int set_served_device(struct parser *parser, const char *text)
 	if (!rc && !options->devices->type->create)
 		rc = wrong(parser, "device %s: only devices of zvisor itself can be served",
 			   options->devices->type->name);
+	property = rc ? NULL : device_config_of_machine(options->devices);
+	if (property)
+		rc = wrong(parser,
+			   "device %s: %s=: belongs to the machine: give it to its "
+			   "`--device vfio-user`",
+			   options->devices->type->name, property);
 	return rc;
 }
 

@@ -84,7 +84,10 @@ static int listen_at(const char *path, char *error, size_t error_size)
 	if (fd >= 0)
 		close(fd);
 	if (!*error)
-		snprintf(error, error_size, "socket=%s: %s", path, strerror(-rc));
+		snprintf(error, error_size, "socket=%s: %s%s", path, strerror(-rc),
+			 rc == -ENOENT ?
+				 ": the folder is not there; make it (mkdir -p), or name another" :
+				 "");
 	return rc;
 }
 

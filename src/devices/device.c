@@ -112,6 +112,14 @@ static const struct device_property *find_property(const struct device_property 
 	return NULL;
 }
 
+const char *device_config_of_machine(const struct device_config *config)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(common_properties); i++)
+		if (i != COMMON_FID && common_properties[i].name && config->common[i].given)
+			return common_properties[i].name;
+	return NULL;
+}
+
 bool device_has_property(const struct device_type *type, const char *name)
 {
 	return find_property(type->properties, name) || find_property(common_properties, name);
@@ -291,8 +299,11 @@ static int find_asked_type(struct device_config *config, const char *name, char 
 		snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
 			 device_types[i]->name);
 	}
-	return complain(-EINVAL, error, error_size,
-			"device \"%s\": there is no such device type (there are %s)", name, known);
+	return complain(
+		-EINVAL, error, error_size,
+		"device \"%s\": there is no such device type (there are %s; `zvisor devices` "
+		"lists their properties)",
+		name, known);
 }
 
 static int check_required(const struct device_config *config, char *error, size_t error_size)

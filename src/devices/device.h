@@ -141,6 +141,12 @@ const struct device_type *device_find_type(const char *name);
 const struct device_value *device_config_value(const struct device_config *config,
 					       const char *property);
 
+/*
+ * One of the properties that all types have, which was given though only a machine has a use for it; NULL:
+ * none was. Where a device has no machine, the fid is of use, as a device's identity follows from it.
+ */
+const char *device_config_of_machine(const struct device_config *config);
+
 /* Of its own, or one that all have. */
 bool device_has_property(const struct device_type *type, const char *name);
 

@@ -447,7 +447,10 @@ static int open_socket(struct monitor *monitor, char *error, size_t error_size)
 	return 0;
 fail:
 	if (!*error)
-		snprintf(error, error_size, "--qmp unix:%s: %s", monitor->path, strerror(-rc));
+		snprintf(error, error_size, "--qmp unix:%s: %s%s", monitor->path, strerror(-rc),
+			 rc == -ENOENT ?
+				 ": the folder is not there; make it (mkdir -p), or name another" :
+				 "");
 	return rc;
 }
 
