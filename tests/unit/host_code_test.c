@@ -294,6 +294,8 @@ static void prepare(struct cpu_fixture *f, uint64_t seed, const uint8_t *code, s
 	f->s->gr[15] = CPU_CODE + 0x800; /* in the page of the code */
 	f->s->breaking_event = 0;
 	f->s->cr[0] = below(&seed, 4) ? 0x40000 : 0; /* AFP-register control */
+	/* A program that made a new PSW an invalid one would be interrupted without end. */
+	f->s->cr[0] |= CR0_LOW_ADDRESS_PROTECTION;
 	f->mask = below(&seed, 8) ? PSW_EA | PSW_BA : PSW_BA;
 	f->mask |= (uint64_t)below(&seed, 4) << PSW_CC_SHIFT;
 	if (!below(&seed, 8))
