@@ -9,6 +9,9 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,6 +28,9 @@
 
 /* A client answers within this time, and says its first word. */
 #define TIMEOUT_MS 10000
+
+/* Who has not been let in by then waits for somebody else to go. */
+#define WAITING_MS 500
 
 /* For a file that is in use. */
 #define BUSY_MS 3000
@@ -145,6 +151,40 @@ static int create_device(const struct device_config *config, struct pci_function
 
 /* --- clients ----------------------------------------------------------------------------------- */
 
+struct doorman {
+	pthread_t thread;
+	int listener;
+	const char *name;
+};
+
+/*
+ * A client may keep its place and say nothing for days: that is a guest that does nothing.
+ * So others are not let in, but that they wait is told, once each time that somebody begins
+ * to. Ends when the listener is shut down.
+ */
+static void *tell_who_waits(void *opaque)
+{
+	const struct doorman *d = opaque;
+	struct pollfd door = { .fd = d->listener, .events = POLLIN };
+	bool told = false;
+
+	for (;;) {
+		if (poll(&door, 1, told ? 0 : -1) < 0 && errno != EINTR)
+			return NULL;
+		if (door.revents & ~POLLIN)
+			return NULL;
+		if (!door.revents) {
+			told = false;
+			continue;
+		}
+		poll(NULL, 0, WAITING_MS);
+		if (!told && poll(&door, 1, 0) == 1 && door.revents == POLLIN) {
+			log_line("device %s: another client waits for this one to go", d->name);
+			told = true;
+		}
+	}
+}
+
 static int serve_clients(struct user_server *server, int listener, const char *name)
 {
 	for (;;) {
@@ -167,6 +207,7 @@ int serve_device(struct device_config *config, const char *socket_path, char *er
 {
 	const char *name = config->type->name;
 	char reason[DEVICE_ERROR_MAX] = "";
+	struct doorman doorman = { .name = name };
 	struct user_server *server = NULL;
 	struct pci_function *function;
 	int listener, rc;
@@ -185,10 +226,13 @@ int serve_device(struct device_config *config, const char *socket_path, char *er
 	}
 	close_off_calls(config);
 	server = user_server_new(function, TIMEOUT_MS);
-	rc = server ? 0 : -ENOMEM;
+	doorman.listener = listener;
+	rc = server ? -pthread_create(&doorman.thread, NULL, tell_who_waits, &doorman) : -ENOMEM;
 	if (!rc) {
 		log_line("device %s: waiting for a client at %s", name, socket_path);
 		rc = serve_clients(server, listener, name);
+		shutdown(listener, SHUT_RDWR);
+		pthread_join(doorman.thread, NULL);
 	}
 	snprintf(error, error_size, "device %s: socket=%s: %s", name, socket_path, strerror(-rc));
 	user_server_free(server);

@@ -3,6 +3,8 @@
 
 import os
 import re
+import socket
+import struct
 
 import pytest
 
@@ -122,3 +124,19 @@ def test_a_served_device_touches_only_what_is_mapped(bare_guest, serve, share):
     assert not re.search(r"^not ok", said, re.M), said
     assert re.search(f"^# +{CHURN} operations$", said, re.M), said
     assert re.search(r"^1\.\.4$", said, re.M), said
+
+
+def test_who_waits_for_a_place_is_told_of_and_gets_it(serve):
+    """The first one greets, stays and is silent, as a guest that does nothing."""
+    server = serve("testdev", "testdev")
+    greeting = struct.pack("=HHIIIHH", 1, 1, 20, 0, 0, 0, 1)
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        for client in (first, second):
+            client.settimeout(60)
+            client.connect(server.socket)
+            client.sendall(greeting)
+        assert len(first.recv(20, socket.MSG_WAITALL)) == 20
+        server.wait_for("another client waits")
+        first.close()
+        assert len(second.recv(20, socket.MSG_WAITALL)) == 20
+    assert sum("another client waits" in line for line in server.lines) == 1, server.lines

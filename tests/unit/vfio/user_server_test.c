@@ -25,6 +25,11 @@
 #define IOVA 0x7000000000ull
 #define MEMORY (1 * MIB)
 
+/* A time limit that tests wait for, and how often a slow client does a little in it. */
+#define SHORT_MS 1000
+#define SLOWLY_US 50000
+#define SLOW_STEPS (PEER_PATIENCE_MS * 1000 / SLOWLY_US) /* 400 */
+
 struct world {
 	struct pci_function *function;
 	struct user_server *server;
@@ -57,21 +62,32 @@ static void leave(struct world *w)
 	close(w->socket);
 }
 
-static int setup(void **state)
+static int setup_with(void **state, const char *device, unsigned timeout_ms)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct device_config config;
 	char error[DEVICE_ERROR_MAX];
 
-	assert_int_equal(device_parse("testdev,memory=65536", &config, error, sizeof(error)), 0);
+	assert_int_equal(device_parse(device, &config, error, sizeof(error)), 0);
 	assert_int_equal(device_create(&config, "testdev0", &w->function, error, sizeof(error)),
 			 0);
 	device_config_clear(&config);
-	w->server = user_server_new(w->function, PEER_PATIENCE_MS);
+	w->server = user_server_new(w->function, timeout_ms);
 	assert_non_null(w->server);
 	join(w);
 	*state = w;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, "testdev,memory=65536", PEER_PATIENCE_MS);
+}
+
+/* A server that waits for a moment only, with enough memory to be slow about. */
+static int setup_impatient(void **state)
+{
+	return setup_with(state, "testdev,memory=1048576", SHORT_MS);
 }
 
 static int setup_greeted(void **state)
@@ -778,6 +794,63 @@ static void message_that_stops_in_the_middle_ends_it(void **state)
 	expect_end(w, "too early");
 }
 
+/* What the server says of the client that is there, when it has hung up by itself. */
+static void expect_impatience(struct world *w, const char *why)
+{
+	pthread_join(w->thread, NULL);
+	close(w->socket);
+	if (!strstr(w->why, why))
+		fail_msg("\"%s\" is not in \"%s\"", why, w->why);
+	join(w);
+}
+
+static void client_that_says_nothing_makes_room(void **state)
+{
+	expect_impatience(*state, "says nothing");
+}
+
+/* Each byte comes in time; the message does not. */
+static void drip(struct world *w, const uint8_t *message)
+{
+	unsigned steps = 0;
+
+	while (send(w->socket, message + steps, 1, MSG_NOSIGNAL) == 1 && steps++ < SLOW_STEPS)
+		usleep(SLOWLY_US);
+	assert_in_range(steps, 1, SLOW_STEPS - 1);
+	expect_impatience(w, "the rest of it does not come");
+}
+
+static void client_that_drips_makes_room(void **state)
+{
+	static const struct {
+		struct user_header header;
+		uint8_t payload[4096];
+	} greeting = { .header = { 1, USER_VERSION, sizeof(greeting), 0, 0 } },
+	  command = { .header = { 1, USER_REGION_WRITE, sizeof(command), 0, 0 } };
+	struct world *w = *state;
+
+	drip(w, (const uint8_t *)&greeting);
+	peer_greet(w->socket);
+	drip(w, (const uint8_t *)&command);
+}
+
+static void client_that_takes_its_answer_slowly_makes_room(void **state)
+{
+	const struct user_region_access access = { 0, TESTDEV_BAR_MEMORY, MEMORY };
+	struct world *w = *state;
+	uint8_t some[16 * KIB];
+	unsigned steps = 0;
+	ssize_t got;
+
+	peer_greet(w->socket);
+	peer_send(w->socket, USER_REGION_READ, 0, &access, sizeof(access), NULL, 0);
+	do {
+		usleep(SLOWLY_US);
+		got = recv(w->socket, some, sizeof(some), 0);
+	} while (got > 0 && steps++ < SLOW_STEPS);
+	expect_impatience(w, "does not read");
+}
+
 static void payload_of_the_wrong_size_ends_it(void **state)
 {
 	static const struct {
@@ -864,6 +937,9 @@ int main(void)
 		TEST_AFTER(client_that_takes_a_register_gets_its_memory_in_pieces, setup),
 		TEST(malformed_header_ends_it),
 		TEST(message_that_stops_in_the_middle_ends_it),
+		TEST_AFTER(client_that_says_nothing_makes_room, setup_impatient),
+		TEST_AFTER(client_that_drips_makes_room, setup_impatient),
+		TEST_AFTER(client_that_takes_its_answer_slowly_makes_room, setup_impatient),
 		TEST(payload_of_the_wrong_size_ends_it),
 		TEST(asking_for_too_much_ends_it),
 		TEST(descriptors_where_none_belong_end_it),
