@@ -3,6 +3,7 @@
  * MODIFY and STORE PCI FUNCTION CONTROLS: each operation and what it can answer.
  * docs/zpci.md, the sections of these names.
  */
+#include "zpci/iotable.h"
 #include "zpci/zpci.h"
 
 #define IOTA_TRANSLATE 0x800ull
@@ -27,8 +28,9 @@ static void translation_fib(void)
 {
 	static uint64_t *table;
 
+	/* Entries that are no entries are not what is looked at here. */
 	if (!table)
-		table = frames(4 * PAGE_SIZE, 4 * PAGE_SIZE);
+		table = iotable_new();
 	clear();
 	fib.pba = f->query.sdma;
 	fib.pal = f->query.sdma + 0xffffffff;

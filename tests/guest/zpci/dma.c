@@ -129,7 +129,7 @@ static bool entropy_find(struct dma *d)
 
 static void entropy_start(struct dma *d)
 {
-	uint64_t service = d->f->query.sdma + DMA_SERVICE;
+	uint64_t service = d->service_bus;
 
 	common_write(d, STATUS_REGISTER, 1, 0);
 	wait_for(common_read(d, STATUS_REGISTER, 1) == 0, PATIENCE);
@@ -176,11 +176,17 @@ static void entropy_request(struct dma *d, uint64_t address, unsigned flags)
 
 /* ---- Both ---- */
 
+void dma_service_at(struct dma *d, uint64_t bus)
+{
+	d->service_bus = bus;
+	d->buffer = bus + RING_BUFFER;
+}
+
 bool dma_find(struct dma *d, struct function *f)
 {
 	memset(d, 0, sizeof(*d));
 	d->f = f;
-	d->buffer = f->query.sdma + DMA_SERVICE + RING_BUFFER;
+	dma_service_at(d, f->query.sdma + DMA_SERVICE);
 	d->service = frames(PAGE_SIZE, PAGE_SIZE);
 	msix_find(f, &d->msix);
 	if (f->vendor == TESTDEV_PCI_VENDOR && f->device == TESTDEV_PCI_DEVICE &&

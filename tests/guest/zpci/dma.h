@@ -29,6 +29,7 @@ struct dma {
 	struct msix msix;
 	unsigned entry; /* the MSI-X entry that dma_message() uses */
 	uint8_t *service; /* absolute address of the page */
+	uint64_t service_bus; /* its DMA address */
 	uint64_t buffer; /* DMA address of bytes in it that may be stored to */
 	/* virtio */
 	unsigned common_bar, notify_bar;
@@ -38,6 +39,8 @@ struct dma {
 
 /* What drives the function; the function is enabled. False: nothing does. */
 bool dma_find(struct dma *d, struct function *f);
+/* The page is at another DMA address than usual; before dma_start(). */
+void dma_service_at(struct dma *d, uint64_t bus);
 /* After the function was enabled and its translation registered. */
 void dma_start(struct dma *d);
 
