@@ -23,6 +23,9 @@
 #define KEPT_MAX 1024
 #define KEPT_BYTES_MAX (4u << 20)
 
+/* So many commands are sent without a reply before there is one to wait for. */
+#define POSTED_MAX 256
+
 /* Messages that user_channel_poll() reads at once. */
 #define POLL_MAX 64
 
@@ -61,6 +64,9 @@ struct user_channel {
 	unsigned kept_count;
 	size_t kept_bytes;
 	char why[WHY_MAX];
+
+	/* Commands that were sent without a reply, and how many of them the peer has executed. */
+	atomic_uint_fast64_t posted, executed;
 
 	atomic_bool ended;
 	atomic_uint transfer_max, fds_max;
@@ -229,6 +235,8 @@ static const char *take_reply(struct user_channel *channel, struct user_message 
 	} else if (message->length) {
 		memcpy(r->reply, message->payload, message->length);
 	}
+	/* It executes commands in order. */
+	channel->executed = MAX(channel->executed, r->posted);
 	r->reply_length = r->error ? 0 : message->length;
 	r->reply_fd = user_fds_take(&message->fds, 0);
 	*link = r->next;
@@ -358,7 +366,10 @@ static int send_request(struct user_channel *channel, struct user_request *reque
 	pthread_mutex_lock(&channel->state);
 	header.id = request->id = channel->next_id++;
 	rc = channel->ended ? -ENOTCONN : 0;
-	if (!rc && !(flags & USER_NO_REPLY)) {
+	if (!rc && flags & USER_NO_REPLY) {
+		channel->posted++;
+	} else if (!rc) {
+		request->posted = channel->posted;
 		request->next = channel->waiting;
 		channel->waiting = request;
 	}
@@ -387,7 +398,15 @@ int user_channel_send(struct user_channel *channel, struct user_request *request
 
 int user_channel_post(struct user_channel *channel, struct user_request *request)
 {
-	return send_request(channel, request, USER_NO_REPLY);
+	int rc;
+
+	if (likely(channel->posted - channel->executed < POSTED_MAX))
+		return send_request(channel, request, USER_NO_REPLY);
+	rc = user_channel_call(channel, request);
+	if (request->reply_fd >= 0)
+		close(request->reply_fd);
+	/* What else the peer says nobody wanted to know. */
+	return rc == -ENOTCONN ? rc : 0;
 }
 
 /* Whoever watches need not wake for replies. */

@@ -99,6 +99,7 @@ struct user_request {
 
 	/* The channel's. */
 	struct user_request *next;
+	uint64_t posted; /* before it */
 	uint16_t id;
 	bool done;
 };
@@ -106,7 +107,10 @@ struct user_request {
 /* Send it and wait for the reply: `error`. */
 int user_channel_call(struct user_channel *channel, struct user_request *request);
 
-/* Send it, and say that no reply is wanted. 0 or -ENOTCONN. */
+/*
+ * Send it, and say that no reply is wanted. 0 or -ENOTCONN. Now and then one is, and is waited
+ * for: else a peer that is slow, or waits for us, could have any number of commands to keep.
+ */
 int user_channel_post(struct user_channel *channel, struct user_request *request);
 
 /*

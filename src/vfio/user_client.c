@@ -52,7 +52,7 @@ static int region_write(void *backend, unsigned region, uint64_t offset, const v
 }
 
 /*
- * Posted: it waits for nobody but the socket. While the connection is exchanged there is
+ * Posted: it waits for hardly anybody but the socket. While the connection is exchanged there is
  * nobody to tell: whoever does that is a reset, after which the register is set again.
  */
 static void set_command(void *backend, uint16_t command)
@@ -159,31 +159,27 @@ static void unmap(void *backend, uint64_t iova, uint64_t length)
 	pthread_rwlock_unlock(&c->lock);
 }
 
-static int map_whole(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
-		     bool writable)
+static int map_pieces(struct user_client *c, uint64_t iova, uint64_t absolute, uint64_t length,
+		      uint64_t piece, bool writable)
 {
-	struct user_client *c = backend;
 	int rc;
 
 	pthread_rwlock_rdlock(&c->lock);
-	rc = user_client_map(c, iova, absolute, length, writable);
+	rc = user_client_map(c, iova, absolute, length, piece, writable);
 	pthread_rwlock_unlock(&c->lock);
 	return rc;
+}
+
+static int map_whole(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
+		     bool writable)
+{
+	return map_pieces(backend, iova, absolute, length, length, writable);
 }
 
 /* A region is unmapped as it was mapped, and a guest takes away single pages. */
 static int map(void *backend, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
 {
-	for (uint64_t done = 0; done < length; done += PAGE_SIZE) {
-		int rc = map_whole(backend, iova + done, absolute + done, PAGE_SIZE, writable);
-
-		if (rc) {
-			if (done)
-				unmap(backend, iova, done);
-			return rc;
-		}
-	}
-	return 0;
+	return map_pieces(backend, iova, absolute, length, PAGE_SIZE, writable);
 }
 
 void user_client_free(struct user_client *c)

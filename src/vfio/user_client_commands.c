@@ -3,9 +3,10 @@
  * What the client says to the server, and what it answers.
  *
  * Stores to registers are posted, as they are on a bus: the server executes commands in
- * order, so whoever reads afterwards sees what they did. Mappings are posted, too; what
- * can go wrong with one is known before. What is taken away is waited for: that is the
- * promise of RPCIT. Many at once are on their way together.
+ * order, so whoever reads afterwards sees what they did. Mappings are answered, as servers
+ * may have limits that they do not announce (libvfio-user, lib/dma.c: 16 regions); only to a
+ * server that promises to take them all, as zvisor's does, are they posted. What is taken
+ * away is waited for: that is the promise of RPCIT. Many at once are on their way together.
  */
 #include <errno.h>
 #include <string.h>
@@ -167,41 +168,126 @@ int user_client_set_irqs(struct user_client *c, unsigned index, unsigned start, 
 
 /* --- memory ------------------------------------------------------------------------------------ */
 
-int user_client_tell_map(struct user_client *c, const struct user_region *region, uint64_t until)
+struct telling {
+	struct user_dma_map map;
+	struct user_request request;
+};
+
+static void make_map(struct user_client *c, struct telling *t, const struct user_region *region,
+		     uint64_t until)
 {
-	const struct user_dma_map map = {
-		.argsz = sizeof(map),
+	t->map = (struct user_dma_map){
+		.argsz = sizeof(t->map),
 		.flags = USER_DMA_READABLE | (region->writable ? USER_DMA_WRITABLE : 0),
 		.offset = c->share_memory ? region->offset : 0,
 		.address = region->address,
 		.size = region->size,
 	};
-	struct user_request request = {
+	t->request = (struct user_request){
 		.command = USER_DMA_MAP,
-		.parts = { part(&map, sizeof(map)) },
+		.parts = { part(&t->map, sizeof(t->map)) },
 		.part_count = 1,
 		.fds = &c->host->memory_fd,
 		.fd_count = c->share_memory,
 		.until = until,
 	};
+}
 
-	return user_channel_post(c->channel, &request);
+static int post_maps(struct user_client *c, const struct user_region *regions, size_t count,
+		     uint64_t until)
+{
+	struct telling t;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < count; i++) {
+		make_map(c, &t, &regions[i], until);
+		rc = user_channel_post(c->channel, &t.request);
+	}
+	return rc;
+}
+
+/* At most USER_WINDOW. */
+static int ask_for_maps(struct user_client *c, const struct user_region *regions, size_t count,
+			bool again, uint64_t until)
+{
+	struct telling window[USER_WINDOW];
+	int rc = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		make_map(c, &window[i], &regions[i], until);
+		(void)user_channel_send(c->channel, &window[i].request);
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct user_request *request = &window[i].request;
+		int error = request->error ? request->error :
+					     user_channel_wait(c->channel, request);
+
+		if (request->reply_fd >= 0)
+			close(request->reply_fd);
+		if (!error)
+			c->has_file = true;
+		else if (error == -ENOTCONN)
+			rc = error;
+		else if (!rc)
+			rc = -ENOSPC;
+		if (error && !again)
+			(void)user_memory_unmap(c->mapped, regions[i].address, regions[i].size);
+	}
+	return rc;
+}
+
+int user_client_tell_maps(struct user_client *c, const struct user_region *regions, size_t count,
+			  bool again, uint64_t until)
+{
+	size_t window;
+	int rc = 0;
+
+	for (size_t done = 0; !rc && done < count; done += window) {
+		if (c->maps_posted && (c->has_file || !c->share_memory))
+			return post_maps(c, regions + done, count - done, until);
+		window = c->maps_posted ? 1 : MIN(count - done, USER_WINDOW);
+		rc = ask_for_maps(c, regions + done, window, again, until);
+	}
+	return rc;
+}
+
+/* Before the server hears of it: it may use it at once. */
+static int note_map(struct user_client *c, const struct user_region *region)
+{
+	if (!user_channel_is_open(c->channel))
+		return -ENOTCONN;
+	if (user_memory_count(c->mapped) >= c->regions_max)
+		return -ENOSPC;
+	return user_memory_map(c->mapped, region->address, region->size, -1, region->offset, true,
+			       region->writable);
 }
 
 int user_client_map(struct user_client *c, uint64_t iova, uint64_t absolute, uint64_t length,
-		    bool writable)
+		    uint64_t piece, bool writable)
 {
-	const struct user_region region = { iova, length, absolute, true, writable };
-	int rc;
+	const uint64_t until = user_client_deadline(c);
+	uint64_t done = 0;
+	int rc = 0;
 
-	if (!user_channel_is_open(c->channel))
-		return -ENOTCONN;
-	/* Before the server hears of it: it may use it at once. */
-	rc = user_memory_map(c->mapped, iova, length, -1, absolute, true, writable);
-	if (!rc)
-		rc = user_client_tell_map(c, &region, user_client_deadline(c));
-	if (rc)
-		(void)user_memory_unmap(c->mapped, iova, length);
+	while (!rc && done < length) {
+		struct user_region window[USER_WINDOW];
+		size_t count = 0;
+		int told;
+
+		while (!rc && count < USER_WINDOW && done < length) {
+			window[count] = (struct user_region){ iova + done,
+							      MIN(piece, length - done),
+							      absolute + done, true, writable };
+			rc = note_map(c, &window[count]);
+			if (!rc)
+				done += window[count++].size;
+		}
+		/* With an error, what has been noted is told as well: it is taken back as told. */
+		told = user_client_tell_maps(c, window, count, false, until);
+		rc = rc ? rc : told;
+	}
+	if (rc && done)
+		user_client_unmap(c, iova, done);
 	return rc;
 }
 

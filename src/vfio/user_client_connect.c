@@ -120,7 +120,7 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 	const char *why = NULL;
 	int rc;
 
-	user_version_compose(&ours, USER_VERSION_MINOR);
+	user_version_compose(&ours, USER_VERSION_MINOR, true);
 	request.parts[0] = (struct iovec){ &ours.version, sizeof(ours.version) };
 	request.parts[1] = (struct iovec){ ours.text, ours.length };
 	request.part_count = 2;
@@ -140,6 +140,8 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 	    peer.transfer_max < USER_TRANSFER_MIN)
 		return say(error, error_size, -EPROTO, "the server takes too little");
 	c->regions_max = peer.regions_max;
+	c->maps_posted = peer.maps_posted;
+	c->has_file = false;
 	user_channel_set_limits(channel, peer.transfer_max, peer.fds_max);
 	return 0;
 }
@@ -425,8 +427,10 @@ static int restore_mappings(struct user_client *c, uint64_t until)
 	if (!list.regions)
 		return -ENOMEM;
 	user_memory_each(c->mapped, add_region, &list);
-	for (size_t i = 0; !rc && i < list.count; i++)
-		rc = user_client_tell_map(c, &list.regions[i], until);
+	if (list.count > c->regions_max)
+		rc = -ENOSPC;
+	if (!rc)
+		rc = user_client_tell_maps(c, list.regions, list.count, true, until);
 	free(list.regions);
 	return rc;
 }
@@ -467,8 +471,9 @@ int user_client_reconnect(struct user_client *c, uint64_t until, char *error, si
 	if (rc) {
 		user_client_forget_regions(&identity);
 		user_channel_free(channel);
-		return say(error, error_size, rc, rc == -ENODEV ? "it serves another device" :
-								  "its registers cannot be mapped");
+		return say(error, error_size, rc,
+			   rc == -ENODEV ? "it serves another device" :
+					   "its registers cannot be mapped");
 	}
 	user_channel_free(c->channel);
 	c->channel = channel;

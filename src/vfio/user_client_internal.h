@@ -60,6 +60,8 @@ struct user_client {
 	bool refusal_told; /* why there is no other one */
 	struct user_client_identity identity;
 	uint32_t regions_max; /* that can be mapped at once */
+	bool maps_posted; /* it wants to know of maps, and answers none: user_version.h */
+	atomic_bool has_file; /* it has taken one map of our memory */
 
 	struct user_memory *mapped; /* offsets are guest-absolute */
 	uint8_t *data; /* of one command of the server */
@@ -99,9 +101,18 @@ int user_client_write(struct user_client *c, unsigned region, uint64_t offset, c
 int user_client_set_irqs(struct user_client *c, unsigned index, unsigned start, unsigned count,
 			 const int *eventfds, uint64_t until);
 int user_client_reset(struct user_client *c, uint64_t until);
-int user_client_tell_map(struct user_client *c, const struct user_region *region, uint64_t until);
+/*
+ * Tell of what is in the list already, and, unless they have been told before (`again`), take
+ * out of it what the server refuses; 0, -ENOSPC when it was one of them at least, or -ENOTCONN.
+ */
+int user_client_tell_maps(struct user_client *c, const struct user_region *regions, size_t count,
+			  bool again, uint64_t until);
+/*
+ * In regions of `piece` bytes. 0, or an error and nothing is mapped of it: -ENOSPC for all that
+ * the server does not want.
+ */
 int user_client_map(struct user_client *c, uint64_t iova, uint64_t absolute, uint64_t length,
-		    bool writable);
+		    uint64_t piece, bool writable);
 void user_client_unmap(struct user_client *c, uint64_t iova, uint64_t length);
 
 /* When the server's time for something that begins now is over. */

@@ -61,6 +61,7 @@ struct user_server {
 
 	/* The client's: */
 	struct user_channel *channel;
+	bool maps_posted; /* user_version.h */
 	struct pending_unmap pending[PENDING_MAX];
 	unsigned pending_count;
 };
@@ -313,6 +314,9 @@ static int dma_map(struct user_server *server, struct user_message *message, con
 			     map.offset, map.flags & USER_DMA_READABLE,
 			     map.flags & USER_DMA_WRITABLE);
 	trace_user_server_map(map.address, map.size, map.flags, rc);
+	/* A client that relies on it has to learn that it cannot; see user_version.h. */
+	if (rc && server->maps_posted && message->header.flags & USER_NO_REPLY)
+		return refuse(why, "it cannot be mapped, and no reply is wanted");
 	return answer(server, message, -rc, NULL, 0);
 }
 
@@ -700,7 +704,8 @@ static bool greet(struct user_server *server)
 		return false;
 	}
 	user_channel_set_limits(server->channel, peer.transfer_max, peer.fds_max);
-	user_version_compose(&ours, MIN(peer.minor, USER_VERSION_MINOR));
+	server->maps_posted = peer.maps_posted;
+	user_version_compose(&ours, MIN(peer.minor, USER_VERSION_MINOR), peer.maps_posted);
 	return !user_channel_reply(server->channel, &message->header, 0,
 				   (const struct iovec[]){
 					   { &ours.version, sizeof(ours.version) },

@@ -6,6 +6,7 @@
 #ifndef ZVISOR_VFIO_USER_VERSION_H
 #define ZVISOR_VFIO_USER_VERSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vfio/user_protocol.h"
@@ -16,16 +17,25 @@ struct user_capabilities {
 	uint32_t transfer_max; /* bytes of data that it takes in one message */
 	uint32_t fds_max;
 	uint32_t regions_max; /* DMA regions at once */
-	uint64_t page_sizes;  /* of DMA regions, together */
+	uint64_t page_sizes; /* of DMA regions, together */
+	bool maps_posted; /* see below */
 };
 
-/* A version message of ours with this minor number: the text is `buffer`'s, NUL included. */
+/*
+ * A capability of our own, "zvisor_posted_maps": true. A client that says it may send
+ * DMA_MAP and want no reply; a server that says it, which it does only to such a client,
+ * takes all of them that are as they should be: pages that are not mapped, no more of them than
+ * it has announced, with no file or one that it has taken before. If it cannot, the connection
+ * ends; other servers would say nothing.
+ */
+
+/* A version message of ours with this minor number: its length has the NUL of the text. */
 struct user_version_text {
 	struct user_version version;
 	char text[256];
 	uint32_t length;
 };
-void user_version_compose(struct user_version_text *message, uint16_t minor);
+void user_version_compose(struct user_version_text *message, uint16_t minor, bool maps_posted);
 
 /* The peer's; 0, or -EPROTO with the reason in `why`. */
 int user_version_parse(const void *payload, uint32_t length, struct user_capabilities *peer,

@@ -211,6 +211,124 @@ static void a_reset_that_the_server_dies_of_connects_again(void **state)
 	disconnect_guest(g);
 }
 
+/* --- mappings ------------------------------------------------------------------------------ */
+
+#define BUS 0x100000000ull
+
+static int map_pages(struct guest *g, unsigned first, unsigned count)
+{
+	return g->made.mapping->map(g->made.mapping_opaque, BUS + first * PAGE_SIZE, 0,
+				    count * PAGE_SIZE, true);
+}
+
+static void unmap_pages(struct guest *g, unsigned first, unsigned count)
+{
+	g->made.mapping->unmap(g->made.mapping_opaque, BUS + first * PAGE_SIZE, count * PAGE_SIZE);
+}
+
+/* As libvfio-user, which does not announce it: so many, and not more. */
+#define REGIONS_MAX 16
+
+static bool count_regions(struct fake_server *s, int socket, struct user_message *message)
+{
+	atomic_uint *regions = s->opaque;
+
+	if (message->header.command == USER_DMA_UNMAP)
+		(*regions)--;
+	if (message->header.command != USER_DMA_MAP)
+		return false;
+	if (*regions == REGIONS_MAX) {
+		if (!(message->header.flags & USER_NO_REPLY))
+			fake_server_reply(socket, message, EINVAL, NULL, 0);
+		return true;
+	}
+	(*regions)++;
+	return false;
+}
+
+static void a_map_that_the_server_refuses_is_not_there(void **state)
+{
+	struct guest *g = new_guest();
+	atomic_uint regions = 0;
+
+	g->server.answer = count_regions;
+	g->server.opaque = &regions;
+	connect_guest(g, true);
+	assert_int_equal(map_pages(g, 0, 10), 0);
+	assert_int_equal(regions, 10);
+	/* Not part of it either; and what was there before stays. */
+	assert_int_equal(map_pages(g, 100, 10), -ENOSPC);
+	assert_int_equal(regions, 10);
+	assert_int_equal(map_pages(g, 200, 6), 0);
+	assert_int_equal(map_pages(g, 300, 1), -ENOSPC);
+	unmap_pages(g, 0, 10);
+	assert_int_equal(regions, 6);
+	assert_int_equal(map_pages(g, 100, 10), 0);
+	unmap_pages(g, 0, 400);
+	assert_int_equal(regions, 0);
+	assert_int_equal(g->server.connections, 1);
+	disconnect_guest(g);
+}
+
+static void no_more_is_mapped_than_the_server_has_announced(void **state)
+{
+	struct guest *g = new_guest();
+
+	g->server.capabilities = "{\"max_dma_maps\":4,\"zvisor_posted_maps\":true}";
+	connect_guest(g, true);
+	assert_int_equal(map_pages(g, 0, 3), 0);
+	assert_int_equal(map_pages(g, 10, 2), -ENOSPC);
+	assert_int_equal(map_pages(g, 20, 1), 0);
+	disconnect_guest(g);
+}
+
+static void maps_are_posted_to_a_server_that_takes_them_all(void **state)
+{
+	struct guest *g = new_guest();
+
+	g->server.capabilities = "{\"zvisor_posted_maps\":true}";
+	connect_guest(g, true);
+	for (unsigned run = 0; run < 10; run++)
+		assert_int_equal(map_pages(g, run * 1000, 200), 0);
+	/* It has executed them all when it has read this. */
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	assert_int_equal(g->server.commands[USER_DMA_MAP], 2000);
+	/* The first, which brings the file; and one now and then, so that they do not pile up. */
+	assert_in_range(g->server.answered[USER_DMA_MAP], 1 + 2000 / 512, 1 + 2000 / 128);
+	disconnect_guest(g);
+}
+
+static void stores_do_not_pile_up_at_a_slow_server(void **state)
+{
+	struct guest *g = new_guest();
+
+	connect_guest(g, false);
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(pci_function_bar_write(g->made.function, 0, 8, 4, i), 0);
+	assert_in_range(g->server.answered[USER_REGION_WRITE], 2000 / 512, 2000 / 128);
+	disconnect_guest(g);
+}
+
+static void a_server_that_takes_less_back_than_it_had_is_not_used(void **state)
+{
+	struct guest *g = new_guest();
+	atomic_uint regions = 0;
+
+	g->server.answer = count_regions;
+	g->server.opaque = &regions;
+	connect_guest(g, true);
+	assert_int_equal(map_pages(g, 0, 10), 0);
+	regions = 10;
+	come_back(g);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), UINT16_MAX);
+	/* Another time it has room. */
+	regions = 0;
+	come_back(g);
+	assert_int_equal(regions, 10);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	disconnect_guest(g);
+}
+
 /* --- a slow server ------------------------------------------------------------------------ */
 
 #define TIMEOUT_MS 500
@@ -266,7 +384,7 @@ static void an_unmap_of_many_regions_has_one_time_limit(void **state)
 
 	for (unsigned page = 0; page < 40; page++)
 		assert_int_equal(user_client_map(s->client, page * PAGE_SIZE, page * PAGE_SIZE,
-						 PAGE_SIZE, true),
+						 PAGE_SIZE, PAGE_SIZE, true),
 				 0);
 	s->is_late = true;
 	user_client_unmap(s->client, 0, 40 * PAGE_SIZE);
@@ -305,6 +423,11 @@ int main(void)
 		cmocka_unit_test(a_server_that_comes_back_with_larger_areas_gets_no_memory),
 		cmocka_unit_test(areas_of_another_device_are_not_left_mapped),
 		cmocka_unit_test(a_reset_that_the_server_dies_of_connects_again),
+		cmocka_unit_test(a_map_that_the_server_refuses_is_not_there),
+		cmocka_unit_test(no_more_is_mapped_than_the_server_has_announced),
+		cmocka_unit_test(maps_are_posted_to_a_server_that_takes_them_all),
+		cmocka_unit_test(stores_do_not_pile_up_at_a_slow_server),
+		cmocka_unit_test(a_server_that_takes_less_back_than_it_had_is_not_used),
 		cmocka_unit_test(an_unmap_of_many_regions_has_one_time_limit),
 		cmocka_unit_test(a_read_of_many_pieces_has_one_time_limit),
 		cmocka_unit_test(a_new_connection_has_one_time_limit),

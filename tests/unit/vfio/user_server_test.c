@@ -699,6 +699,31 @@ static void version_that_is_none_ends_it(void **state)
 	expect_end(w, "too long");
 }
 
+/* Half a page: whether somebody wants to know or not, it cannot be. */
+static void post_impossible_map(struct world *w)
+{
+	const struct user_dma_map map = { sizeof(map), USER_DMA_READABLE, 0, IOVA, 2048 };
+
+	peer_send(w->socket, USER_DMA_MAP, USER_NO_REPLY, &map, sizeof(map), NULL, 0);
+}
+
+static void map_without_a_reply_that_fails_ends_it_for_a_client_that_relies_on_it(void **state)
+{
+	static const char text[] = "{\"capabilities\":{\"zvisor_posted_maps\":true}}";
+	struct user_message message;
+	struct world *w = *state;
+
+	peer_greet(w->socket);
+	post_impossible_map(w);
+	assert_int_equal(peer_read(w->socket, 0, TESTDEV_ID, 8), TESTDEV_ID_VALUE);
+	leave(w), join(w);
+	send_version(w, 0, text, sizeof(text));
+	assert_true(peer_receive(w->socket, &message));
+	assert_non_null(strstr((const char *)message.payload + 4, "\"zvisor_posted_maps\":true"));
+	post_impossible_map(w);
+	expect_end(w, "no reply is wanted");
+}
+
 /* A client that takes `most` bytes of data in a message. */
 static void send_transfer_max(struct world *w, unsigned most)
 {
@@ -933,6 +958,8 @@ int main(void)
 		TEST_AFTER(first_message_is_the_version, setup),
 		TEST(version_comes_once),
 		TEST_AFTER(version_that_is_none_ends_it, setup),
+		TEST_AFTER(map_without_a_reply_that_fails_ends_it_for_a_client_that_relies_on_it,
+			   setup),
 		TEST_AFTER(client_that_takes_less_than_a_register_is_not_served, setup),
 		TEST_AFTER(client_that_takes_a_register_gets_its_memory_in_pieces, setup),
 		TEST(malformed_header_ends_it),
