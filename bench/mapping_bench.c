@@ -81,11 +81,11 @@ static int map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, 
 	return iommu->ops->map(iommu, iova, absolute, length, writable);
 }
 
-static void unmap(void *opaque, uint64_t iova, uint64_t length)
+static int unmap(void *opaque, uint64_t iova, uint64_t length)
 {
 	struct vfio_iommu *iommu = opaque;
 
-	iommu->ops->unmap(iommu, iova, length);
+	return iommu->ops->unmap(iommu, iova, length);
 }
 
 static void gate(void *opaque, bool open)

@@ -241,14 +241,17 @@ struct zpci_mapping_ops {
 	 * Make DMA to [iova, iova + length), of which nothing is mapped, go to
 	 * guest-absolute addresses from `absolute` on, which are in memory. 0; -ENOSPC,
 	 * nothing more can be mapped; or another negative errno. Nothing has
-	 * happened then, and the guest sees that resources are lacking.
+	 * happened then, and the guest sees that resources are lacking. -ENOTRECOVERABLE:
+	 * part of it has been mapped and cannot be unmapped; see there.
 	 */
 	int (*map)(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, bool writable);
 	/*
 	 * Take away what is mapped in the range: part of what was mapped at once, or
-	 * several such ranges with holes. When it returns, no DMA uses it any more.
+	 * several such ranges with holes. When it returns 0, no DMA uses it any more.
+	 * Else the function is put into the error state, where `gate` keeps its DMA back,
+	 * and does not leave it before its tables have been unmapped after all.
 	 */
-	void (*unmap)(void *opaque, uint64_t iova, uint64_t length);
+	int (*unmap)(void *opaque, uint64_t iova, uint64_t length);
 	/*
 	 * Let DMA through, or keep it back whatever is mapped: the function is in
 	 * error, or its tables are being changed. May be called again with the same

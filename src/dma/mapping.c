@@ -2,13 +2,14 @@
 /*
  * The runs of a mapping, in a treap: a search tree by address that is a heap by
  * numbers drawn at random, which keeps it balanced whatever the order of insertion.
- * Nodes come from an array that is allocated once, but not touched before it is used: there
- * may be millions. The contract is in mapping.h.
+ * Nodes come from an array that is mapped once and used from its beginning: there may be
+ * millions, and the kernel gives a page of them when it is touched. The contract is in
+ * mapping.h.
  */
 #include "dma/mapping.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "base/util.h"
@@ -24,27 +25,32 @@ struct dma_mapping {
 	const struct dma_mapping_ops *ops;
 	void *opaque;
 	struct run *root;
-	struct run *free; /* used before */
-	unsigned used, max; /* of `runs`: the others are free as well */
-	unsigned count;
+	struct run *free; /* what was given back */
+	unsigned count, handed_out, max;
 	uint64_t random;
-	uint64_t calls;
 	struct run runs[];
 };
+
+static size_t size_of(unsigned runs)
+{
+	return sizeof(struct dma_mapping) + runs * sizeof(struct run);
+}
 
 struct dma_mapping *dma_mapping_new(const struct dma_mapping_ops *ops, void *opaque,
 				    unsigned runs_max)
 {
-	struct dma_mapping *m = calloc(1, sizeof(*m) + runs_max * sizeof(struct run));
+	unsigned max = MIN(runs_max, DMA_MAPPING_RUNS_MAX);
+	struct dma_mapping *m = mmap(NULL, size_of(max), PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	if (!m)
+	if (m == MAP_FAILED)
 		return NULL;
+	m->max = max;
 	m->ops = ops;
 	m->opaque = opaque;
 	/* A guest that knew the numbers could make the tree a list. */
 	if (getrandom(&m->random, sizeof(m->random), 0) != sizeof(m->random) || !m->random)
 		m->random = 0x9e3779b97f4a7c15ull;
-	m->max = runs_max;
 	return m;
 }
 
@@ -52,14 +58,8 @@ void dma_mapping_free(struct dma_mapping *m)
 {
 	if (!m)
 		return;
-	if (m->root)
-		dma_mapping_take_away(m, 0, UINT64_MAX);
-	free(m);
-}
-
-uint64_t dma_mapping_calls(const struct dma_mapping *m)
-{
-	return m->calls;
+	(void)dma_mapping_take_away(m, 0, UINT64_MAX);
+	munmap(m, size_of(m->max));
 }
 
 unsigned dma_mapping_count(const struct dma_mapping *m)
@@ -123,6 +123,22 @@ static struct run *first_from(const struct dma_mapping *m, uint64_t iova)
 	return found;
 }
 
+/* The last run that begins at `iova` or before. */
+static struct run *last_to(const struct dma_mapping *m, uint64_t iova)
+{
+	struct run *found = NULL;
+
+	for (struct run *run = m->root; run;) {
+		if (run->first <= iova) {
+			found = run;
+			run = run->right;
+		} else {
+			run = run->left;
+		}
+	}
+	return found;
+}
+
 static uint32_t draw(struct dma_mapping *m)
 {
 	m->random ^= m->random << 13;
@@ -131,22 +147,22 @@ static uint32_t draw(struct dma_mapping *m)
 	return (uint32_t)(m->random >> 32);
 }
 
-static bool has_free(const struct dma_mapping *m)
+static bool has_room(const struct dma_mapping *m)
 {
-	return m->free || m->used < m->max;
+	return m->free || m->handed_out < m->max;
 }
 
-/* There is a free one. */
 static struct run *take_free(struct dma_mapping *m)
 {
 	struct run *run = m->free;
 
 	if (!run)
-		return &m->runs[m->used++];
+		return &m->runs[m->handed_out++];
 	m->free = run->right;
 	return run;
 }
 
+/* There is room. */
 static void insert(struct dma_mapping *m, uint64_t first, uint64_t last, uint64_t absolute,
 		   bool writable)
 {
@@ -185,10 +201,9 @@ static bool same(const struct run *run, uint64_t iova, uint64_t absolute, bool w
 	return run->absolute + (iova - run->first) == absolute && run->writable == writable;
 }
 
-static void unmap(struct dma_mapping *m, uint64_t first, uint64_t last)
+static int unmap(struct dma_mapping *m, uint64_t first, uint64_t last)
 {
-	m->calls++;
-	m->ops->unmap(m->opaque, first, last - first + 1);
+	return m->ops->unmap(m->opaque, first, last - first + 1) ? -EIO : 0;
 }
 
 /*
@@ -208,13 +223,13 @@ static int cut(struct dma_mapping *m, struct run *run, uint64_t first, uint64_t 
 		run->first = last + 1;
 		return 0;
 	}
+	if (last != end && !has_room(m) && unmap(m, last + 1, end))
+		return -EIO;
 	run->last = first - 1;
 	if (last == end)
 		return 0;
-	if (!has_free(m)) {
-		unmap(m, last + 1, end);
+	if (!has_room(m))
 		return -ENOSPC;
-	}
 	insert(m, last + 1, end, run->absolute + (last + 1 - run->first), run->writable);
 	return 0;
 }
@@ -223,17 +238,14 @@ int dma_mapping_take_away(struct dma_mapping *m, uint64_t first, uint64_t last)
 {
 	struct run *run = first_from(m, first);
 	uint64_t begin, end;
-	int rc = 0;
+	int rc;
 
 	if (!run || run->first > last)
 		return 0;
 	/* One call for all, since holes do not matter. */
 	begin = MAX(run->first, first);
-	do {
-		end = MIN(run->last, last);
-		run = end == UINT64_MAX ? NULL : first_from(m, end + 1);
-	} while (run && run->first <= last && end < last);
-	unmap(m, begin, end);
+	end = MIN(last_to(m, last)->last, last);
+	rc = unmap(m, begin, end);
 	while (!rc && (run = first_from(m, begin)) && run->first <= end)
 		rc = cut(m, run, MAX(run->first, begin), MIN(run->last, end));
 	return rc;
@@ -251,11 +263,10 @@ static int add(struct dma_mapping *m, uint64_t first, uint64_t last, uint64_t ab
 		before = NULL;
 	if (behind && (behind->first != last + 1 || !same(behind, first, absolute, writable)))
 		behind = NULL;
-	if (!before && !behind && !has_free(m))
+	if (!before && !behind && !has_room(m))
 		return -ENOSPC;
-	m->calls++;
 	rc = m->ops->map(m->opaque, first, absolute, last - first + 1, writable);
-	if (rc)
+	if (rc && rc != -ENOTRECOVERABLE)
 		return rc;
 	if (before && behind) {
 		before->last = behind->last;
@@ -268,7 +279,7 @@ static int add(struct dma_mapping *m, uint64_t first, uint64_t last, uint64_t ab
 	} else {
 		insert(m, first, last, absolute, writable);
 	}
-	return 0;
+	return rc ? -EIO : 0;
 }
 
 int dma_mapping_make(struct dma_mapping *m, uint64_t first, uint64_t last, uint64_t absolute,
@@ -312,6 +323,24 @@ int dma_mapping_make(struct dma_mapping *m, uint64_t first, uint64_t last, uint6
 			return 0;
 		at = end + 1;
 	}
+}
+
+static bool tell(const struct run *run, struct dma_mapped *mapped)
+{
+	if (run)
+		*mapped =
+			(struct dma_mapped){ run->first, run->last, run->absolute, run->writable };
+	return run;
+}
+
+bool dma_mapping_next(const struct dma_mapping *m, uint64_t iova, struct dma_mapped *run)
+{
+	return tell(first_from(m, iova), run);
+}
+
+bool dma_mapping_previous(const struct dma_mapping *m, uint64_t iova, struct dma_mapped *run)
+{
+	return tell(last_to(m, iova), run);
 }
 
 bool dma_mapping_find(const struct dma_mapping *m, uint64_t iova, uint64_t *absolute,

@@ -42,7 +42,7 @@ struct vfio_iommu_ops {
 		   bool writable);
 	int (*map_whole)(struct vfio_iommu *iommu, uint64_t iova, uint64_t absolute,
 			 uint64_t length, bool writable);
-	void (*unmap)(struct vfio_iommu *iommu, uint64_t iova, uint64_t length);
+	int (*unmap)(struct vfio_iommu *iommu, uint64_t iova, uint64_t length);
 	/* Not the descriptors, which belong to who made them. */
 	void (*destroy)(struct vfio_iommu *iommu);
 };

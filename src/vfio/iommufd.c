@@ -96,16 +96,14 @@ static int unmap_part(struct iommufd *i, uint64_t iova, uint64_t *length)
 	return 0;
 }
 
-static void unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
+static int unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
 {
 	struct iommufd *i = iommufd_of(iommu);
+	int rc = (i->divides ? unmap_part : unmap_whole)(i, iova, &length);
 
-	if ((i->divides ? unmap_part : unmap_whole)(i, iova, &length)) {
-		/* Out of memory: better that the device has nothing than what was taken away. */
-		length = UINT64_MAX;
-		(void)unmap_whole(i, 0, &length);
-	}
-	i->pages -= MIN(i->pages, length / PAGE_SIZE);
+	if (!rc)
+		i->pages -= MIN(i->pages, length / PAGE_SIZE);
+	return rc;
 }
 
 static int copy(struct iommufd *i, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
@@ -141,11 +139,8 @@ static int map(struct vfio_iommu *iommu, uint64_t iova, uint64_t absolute, uint6
 	for (uint64_t done = 0; done < length; done += PAGE_SIZE) {
 		int rc = copy(i, iova + done, absolute + done, PAGE_SIZE, writable);
 
-		if (rc) {
-			if (done)
-				unmap(iommu, iova, done);
-			return rc;
-		}
+		if (rc)
+			return done && unmap(iommu, iova, done) ? -ENOTRECOVERABLE : rc;
 	}
 	return 0;
 }

@@ -231,11 +231,11 @@ static int map_whole(void *backend, uint64_t iova, uint64_t absolute, uint64_t l
 	return iommu->ops->map_whole(iommu, iova, absolute, length, writable);
 }
 
-static void unmap(void *backend, uint64_t iova, uint64_t length)
+static int unmap(void *backend, uint64_t iova, uint64_t length)
 {
 	struct vfio_iommu *iommu = ((struct kernel_device *)backend)->iommu;
 
-	iommu->ops->unmap(iommu, iova, length);
+	return iommu->ops->unmap(iommu, iova, length);
 }
 
 static void close_device(void *backend)

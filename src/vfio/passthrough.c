@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/vfio.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,11 +204,16 @@ static int map_whole(void *opaque, uint64_t iova, uint64_t absolute, uint64_t le
 	return p->ops->map_whole(p->backend, iova, absolute, length, writable);
 }
 
-static void unmap(void *opaque, uint64_t iova, uint64_t length)
+static int unmap(void *opaque, uint64_t iova, uint64_t length)
 {
 	struct passthrough *p = opaque;
+	int rc = p->ops->unmap(p->backend, iova, length);
 
-	p->ops->unmap(p->backend, iova, length);
+	/* A guest may make it happen again. */
+	if (rc && !atomic_exchange(&p->unmap_told, true))
+		log_line("%s: the host does not unmap memory (%s): the function is in error",
+			 pci_function_name(p->function), strerror(-rc));
+	return rc;
 }
 
 static void gate(void *opaque, bool open)

@@ -85,7 +85,7 @@ struct passthrough_backend_ops {
 	int (*map)(void *backend, uint64_t iova, uint64_t absolute, uint64_t length, bool writable);
 	int (*map_whole)(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
 			 bool writable);
-	void (*unmap)(void *backend, uint64_t iova, uint64_t length);
+	int (*unmap)(void *backend, uint64_t iova, uint64_t length);
 	/*
 	 * Write the command register, without waiting for anybody but the host's kernel:
 	 * called with locks held. NULL: region_write can be used for it.

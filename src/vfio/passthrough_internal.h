@@ -58,6 +58,7 @@ struct passthrough {
 	struct passthrough_vector *vectors;
 	struct passthrough_vector failed, wanted; /* error and request */
 	atomic_bool error_told; /* to a person */
+	atomic_bool unmap_told; /* that it has failed */
 };
 
 /* passthrough_config.c: describe the function; forward what is the device's. */

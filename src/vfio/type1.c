@@ -29,7 +29,7 @@ static struct type1 *type1_of(struct vfio_iommu *iommu)
 	return (struct type1 *)((char *)iommu - offsetof(struct type1, iommu));
 }
 
-static void unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
+static int unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
 {
 	struct vfio_iommu_type1_dma_unmap request = {
 		.argsz = sizeof(request),
@@ -37,8 +37,7 @@ static void unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
 		.size = length,
 	};
 
-	/* Nothing but nonsense is refused. */
-	(void)ioctl(type1_of(iommu)->container, VFIO_IOMMU_UNMAP_DMA, &request);
+	return ioctl(type1_of(iommu)->container, VFIO_IOMMU_UNMAP_DMA, &request) ? -errno : 0;
 }
 
 static int map_whole(struct vfio_iommu *iommu, uint64_t iova, uint64_t absolute, uint64_t length,
@@ -64,11 +63,8 @@ static int map(struct vfio_iommu *iommu, uint64_t iova, uint64_t absolute, uint6
 	for (uint64_t done = 0; done < length; done += PAGE_SIZE) {
 		int rc = map_whole(iommu, iova + done, absolute + done, PAGE_SIZE, writable);
 
-		if (rc) {
-			if (done)
-				unmap(iommu, iova, done);
-			return rc;
-		}
+		if (rc)
+			return done && unmap(iommu, iova, done) ? -ENOTRECOVERABLE : rc;
 	}
 	return 0;
 }

@@ -150,13 +150,15 @@ static int reset(void *backend)
 	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
-static void unmap(void *backend, uint64_t iova, uint64_t length)
+/* What the server does not take away goes with the connection. */
+static int unmap(void *backend, uint64_t iova, uint64_t length)
 {
 	struct user_client *c = backend;
 
 	pthread_rwlock_rdlock(&c->lock);
 	user_client_unmap(c, iova, length);
 	pthread_rwlock_unlock(&c->lock);
+	return 0;
 }
 
 static int map_pieces(struct user_client *c, uint64_t iova, uint64_t absolute, uint64_t length,

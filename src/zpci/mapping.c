@@ -5,9 +5,9 @@
  * RPCIT, and the registration of tables, walk the range that they are about and bring
  * what is mapped (dma/mapping.h) in line with the tables. A guest can make tables that
  * name one page table everywhere, so a walk may be long without any memory behind it:
- * each attempt fetches a bounded number of entries and makes a bounded number of calls,
+ * each attempt fetches a bounded number of entries and makes a bounded number of changes,
  * then the instruction ends with condition code 2, and the next attempt goes on where
- * this one ended.
+ * this one ended. An attempt compares first (dma/plan.h), unmaps then, and maps at last.
  *
  * RPCIT has no operand that says how far it has come: Linux repeats it with the registers
  * as they were. So its progress is remembered here, for each vCPU. Only a repetition may
@@ -16,6 +16,14 @@
  * that has done something else meanwhile (its stack pointer, its loop counter), nor one
  * that was dispatched in between, is likely to have. And it may not once somebody has
  * come to the end of the same range, as a program does that was moved to another CPU.
+ *
+ * A program may repeat it on purpose after it has changed what had been walked. That is
+ * none that we could tell from Linux, so it is believed of nobody that nothing has changed:
+ * the attempt that comes to the end of the range looks once more at what earlier ones
+ * have been through. As much as an attempt may, it walks as any; of the rest, the parts that are
+ * mapped. So whatever the tables have been made before an instruction that ends with
+ * condition code 0, nothing is mapped that was not in them; and this, too, is bounded, by what can be
+ * mapped. Who changes more than an attempt may, over and over, keeps himself busy.
  *
  * When something cannot be mapped, the rest of the range is gone through nevertheless,
  * for what is to be taken away, and then the whole once more. If it is still too much
@@ -31,18 +39,19 @@
  * All of it happens with the function's `control` lock held.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "dma/mapping.h"
+#include "dma/plan.h"
 #include "zpci/internal.h"
 
-/* The work of one attempt: some hundred microseconds of walking; calls of the host. */
+/*
+ * How far an attempt walks: some hundred microseconds. Entries that are fetched, and
+ * pages, as there are frames of more than one. How much it changes is the plan's to say.
+ */
 #define ATTEMPT_ENTRIES 65536
-#define ATTEMPT_CALLS 256
-
-/* A run is mapped in pieces, as a host may need a call for each page; and so many of them. */
-#define PIECE (256 * PAGE_SIZE)
-#define ATTEMPT_BYTES (8 * PIECE)
+#define NO_LIMIT UINT_MAX
 
 #define MAPPINGS_DEFAULT 65536
 
@@ -62,6 +71,7 @@ struct progress {
 
 struct function_mapping {
 	struct dma_mapping *made;
+	struct dma_plan plan;
 	bool whole;   /* what is mapped now is taken away as a whole */
 	bool unseen;  /* the function reaches all of memory */
 	bool pending; /* tables are being registered: `target` */
@@ -81,11 +91,11 @@ static int map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, 
 						   writable);
 }
 
-static void unmap(void *opaque, uint64_t iova, uint64_t length)
+static int unmap(void *opaque, uint64_t iova, uint64_t length)
 {
 	const struct zpci_function_config *config = &((struct zpci_function *)opaque)->config;
 
-	config->mapping->unmap(config->mapping_opaque, iova, length);
+	return config->mapping->unmap(config->mapping_opaque, iova, length);
 }
 
 static const struct dma_mapping_ops mapping_ops = { .map = map, .unmap = unmap };
@@ -133,109 +143,213 @@ void mapping_gate(struct zpci_function *f, bool open)
 		f->config.mapping->gate(f->config.mapping_opaque, open);
 }
 
-void mapping_clear(struct zpci_function *f)
+static int clear(struct zpci_function *f)
 {
 	struct function_mapping *m = f->mapping;
 
-	if (!m)
-		return;
-	(void)dma_mapping_take_away(m->made, 0, UINT64_MAX);
-	set_unseen(f, false);
 	m->pending = false;
 	m->registration.valid = false;
 	for (unsigned i = 0; i < ARRAY_SIZE(m->refresh); i++)
 		m->refresh[i].valid = false;
+	if (dma_mapping_take_away(m->made, 0, UINT64_MAX))
+		return -EIO;
+	set_unseen(f, false);
+	return 0;
 }
 
-/* What of a run lies in memory is mapped; DMA to the rest will fail in the host. */
-static int apply(struct zpci_function *f, const struct ioat_run *run)
+/*
+ * If the host does not unmap, a function that works is put in error, where its DMA is kept back. Of
+ * one that does not work it is; it is tried again before tables are registered anew.
+ */
+void mapping_clear(struct zpci_function *f)
 {
-	struct dma_mapping *made = f->mapping->made;
-	uint64_t size = f->zpci->memory.size, last = run->last;
-	int rc;
+	if (f->mapping && clear(f))
+		function_fail(f, PEC_SYSTEM_ERROR, 0);
+}
 
-	if (!run->valid || run->absolute >= size)
-		return dma_mapping_take_away(made, run->first, run->last);
-	if (last - run->first >= size - run->absolute) {
-		last = run->first + (size - run->absolute) - 1;
-		rc = dma_mapping_take_away(made, last + 1, run->last);
-		if (rc)
-			return rc;
+/* --- what is wanted against what is there --------------------------------------------- */
+
+/* CPUs may know the old content of what the program gives to the device. */
+static void tell_written(struct zpci_function *f, const struct dma_mapped *run)
+{
+	const struct dma_memory *memory = &f->zpci->memory;
+
+	if (run->writable && memory->written)
+		memory->written(memory->opaque, run->absolute, run->last - run->first + 1);
+}
+
+/* What of a run lies in memory is wanted; DMA to the rest will fail in the host. */
+static void plan_run(struct zpci_function *f, const struct ioat_run *run)
+{
+	struct dma_plan *plan = &f->mapping->plan;
+	struct dma_mapped wanted = { run->first, run->last, run->absolute, run->writable };
+	uint64_t size = f->zpci->memory.size;
+	bool some;
+
+	if (!run->valid || run->absolute >= size) {
+		dma_plan_nothing(plan, run->first, run->last);
+		return;
 	}
-	rc = dma_mapping_make(made, run->first, last, run->absolute, run->writable);
-	/*
-	 * Also of what was mapped already: the program may have let go of it, and taken it
-	 * again. And after an error: part of it may be mapped.
-	 */
-	if (run->writable && f->zpci->memory.written)
-		f->zpci->memory.written(f->zpci->memory.opaque, run->absolute, last - run->first + 1);
-	return rc;
+	if (run->last - run->first >= size - run->absolute)
+		wanted.last = run->first + (size - run->absolute) - 1;
+	some = dma_plan_make(plan, &wanted);
+	if (wanted.last != run->last)
+		dma_plan_nothing(plan, wanted.last + 1, run->last);
+	/* The program may have let go of what was mapped already, and taken it again. */
+	if (some)
+		tell_written(f, &wanted);
 }
 
 /* Take the first piece off a run; false: that was all of it. */
 static bool cut_piece(struct ioat_run *run, struct ioat_run *piece)
 {
 	*piece = *run;
-	if (!run->valid || run->last - run->first < PIECE)
+	if (!run->valid || run->last - run->first < DMA_PLAN_PIECE)
 		return false;
-	piece->last = run->first + PIECE - 1;
-	run->first += PIECE;
-	run->absolute += PIECE;
+	piece->last = run->first + DMA_PLAN_PIECE - 1;
+	run->first += DMA_PLAN_PIECE;
+	run->absolute += DMA_PLAN_PIECE;
 	return true;
+}
+
+/*
+ * Compare [*next, last] with what is mapped, and plan the difference. 0; -EAGAIN when the plan
+ * is full or the limit is reached, `next` being where; or a PCI event code, for the address there.
+ */
+static int compare(struct zpci_function *f, const struct ioat *ioat, uint64_t *next, uint64_t last,
+		   unsigned limit)
+{
+	struct ioat_run run = { 0 }, piece;
+	bool left = false; /* of `run` */
+	uint64_t pages = 0;
+	struct ioat_cursor c;
+	int rc;
+
+	ioat_cursor_init(&c, &f->zpci->memory, ioat->iota, *next, last);
+	c.budget = limit;
+	while (true) {
+		*next = left ? run.first : c.has_ahead ? c.ahead.first : c.next;
+		if ((dma_plan_full(&f->mapping->plan) || pages >= limit) && (left || !c.ended))
+			return -EAGAIN;
+		rc = left ? 0 : ioat_cursor_next(&c, &run);
+		if (rc)
+			return rc == -ENOENT ? 0 : rc;
+		left = cut_piece(&run, &piece);
+		plan_run(f, &piece);
+		if (piece.valid)
+			pages += (piece.last - piece.first) / PAGE_SIZE + 1;
+	}
+}
+
+/* The same of what is mapped in the range only; as much as that is. */
+static int compare_mapped(struct zpci_function *f, const struct ioat *ioat, uint64_t *next,
+			  uint64_t last)
+{
+	struct dma_mapped run;
+
+	while (*next <= last && dma_mapping_next(f->mapping->made, *next, &run) &&
+	       run.first <= last) {
+		uint64_t end = MIN(run.last, last);
+		int rc;
+
+		*next = MAX(run.first, *next);
+		rc = compare(f, ioat, next, end, NO_LIMIT);
+		if (rc)
+			return rc;
+		*next = end + 1;
+	}
+	return 0;
+}
+
+/* What was compared by attempts before this one: nothing has happened since but a program. */
+static int compare_again(struct zpci_function *f, const struct ioat *ioat, struct progress *p,
+			 uint64_t last)
+{
+	const struct dma_plan *plan = &f->mapping->plan;
+	int rc;
+
+	dma_plan_jump(&f->mapping->plan);
+	p->next = p->first;
+	rc = compare(f, ioat, &p->next, last, ATTEMPT_ENTRIES);
+	if (rc == -EAGAIN && !dma_plan_full(plan))
+		rc = compare_mapped(f, ioat, &p->next, last);
+	if (rc == -EAGAIN)
+		p->next = p->first;
+	return rc;
+}
+
+/* Make it so. -EIO, or another errno: something could not be mapped. */
+static int carry_out(struct zpci_function *f, bool to_the_end)
+{
+	const struct dma_plan *plan = &f->mapping->plan;
+	struct dma_mapping *made = f->mapping->made;
+	int rc, lacking = 0;
+
+	for (unsigned i = 0; i < plan->stale_count; i++) {
+		rc = dma_mapping_take_away(made, plan->stale[i].first, plan->stale[i].last);
+		if (rc == -EIO)
+			return rc;
+		lacking = rc ? rc : lacking;
+	}
+	for (unsigned i = 0; i < plan->missing_count && (to_the_end || !lacking); i++) {
+		const struct dma_mapped *run = &plan->missing[i];
+
+		rc = dma_mapping_make(made, run->first, run->last, run->absolute, run->writable);
+		/* After an error, too: part of it may be mapped. */
+		tell_written(f, run);
+		if (rc == -EIO)
+			return rc;
+		lacking = rc ? rc : lacking;
+	}
+	return lacking;
 }
 
 /* One attempt, from p->next on. 0, -EAGAIN, -ENOSPC, another errno, or a PCI event code. */
 static int walk(struct zpci_function *f, const struct ioat *ioat, struct progress *p)
 {
-	uint64_t calls = dma_mapping_calls(f->mapping->made), done;
-	struct ioat_run run = { 0 }, piece;
-	bool left = false; /* of `run` */
-	uint64_t mapped = 0;
-	struct ioat_cursor c;
+	uint64_t begin = p->next;
+	int rc, lacking;
+
+	dma_plan_begin(&f->mapping->plan, f->mapping->made);
+	rc = compare(f, ioat, &p->next, p->last, ATTEMPT_ENTRIES);
+	if (!rc && begin > p->first && p->pass != PASS_LACKING)
+		rc = compare_again(f, ioat, p, begin - 1);
+	if (rc > 0)
+		return rc;
+	lacking = carry_out(f, p->pass != PASS_AGAIN);
+	if (lacking == -EIO || (lacking && p->pass == PASS_AGAIN))
+		return lacking;
+	if (lacking)
+		p->pass = PASS_LACKING;
+	return rc;
+}
+
+static int map_all(struct zpci_function *f, const struct ioat *ioat)
+{
+	const struct ioat_run run = {
+		.first = ioat->pba,
+		.last = ioat->pal,
+		.absolute = ioat->pba - f->config.sdma,
+		.valid = true,
+		.writable = true,
+	};
 	int rc;
 
-	ioat_cursor_init(&c, &f->zpci->memory, ioat->iota, p->next, p->last);
-	c.budget = ATTEMPT_ENTRIES;
-	while (true) {
-		p->next = left ? run.first : c.has_ahead ? c.ahead.first : c.next;
-		done = dma_mapping_calls(f->mapping->made) - calls;
-		if ((done >= ATTEMPT_CALLS || mapped >= ATTEMPT_BYTES) && (left || !c.ended))
-			return -EAGAIN;
-		rc = left ? 0 : ioat_cursor_next(&c, &run);
-		if (rc == -ENOENT)
-			return 0;
-		if (rc)
-			return rc;
-		left = cut_piece(&run, &piece);
-		rc = apply(f, &piece);
-		if (piece.valid && dma_mapping_calls(f->mapping->made) - calls > done)
-			mapped += piece.last - piece.first + 1;
-		if (rc && p->pass != PASS_AGAIN)
-			p->pass = PASS_LACKING;
-		else if (rc)
-			return rc;
-	}
+	set_unseen(f, true);
+	dma_plan_begin(&f->mapping->plan, f->mapping->made);
+	plan_run(f, &run);
+	f->mapping->whole = true;
+	rc = carry_out(f, true);
+	f->mapping->whole = false;
+	return rc;
 }
 
 static int attempt(struct zpci_function *f, const struct ioat *ioat, struct progress *p)
 {
 	int rc;
 
-	if (!ioat_translates(ioat)) {
-		struct ioat_run run = {
-			.first = ioat->pba,
-			.last = ioat->pal,
-			.absolute = ioat->pba - f->config.sdma,
-			.valid = true,
-			.writable = true,
-		};
-
-		set_unseen(f, true);
-		f->mapping->whole = true;
-		rc = apply(f, &run);
-		f->mapping->whole = false;
-		return rc;
-	}
+	if (!ioat_translates(ioat))
+		return map_all(f, ioat);
 	rc = walk(f, ioat, p);
 	if (rc || p->pass != PASS_LACKING)
 		return rc;
@@ -255,6 +369,9 @@ static struct outcome answer(struct zpci_function *f, int rc, uint64_t address)
 	default:
 		break;
 	}
+	/* Whatever is mapped still: in error its DMA is kept back. */
+	if (rc == -EIO)
+		rc = PEC_SYSTEM_ERROR;
 	if (rc < 0)
 		return outcome_status(STATUS_INSUFFICIENT_RESOURCES);
 	function_fail(f, rc, address);
@@ -268,7 +385,9 @@ struct outcome mapping_register(struct zpci_function *f, const struct ioat *ioat
 	int rc;
 
 	if (!m->pending || !ioat_equal(&m->target, ioat)) {
-		mapping_clear(f);
+		rc = clear(f);
+		if (rc)
+			return answer(f, rc, ioat->pba);
 		m->pending = true;
 		m->target = *ioat;
 		*p = (struct progress){ .first = ioat->pba, .last = ioat->pal, .next = ioat->pba };
@@ -306,20 +425,27 @@ static void forget_progress(struct function_mapping *m, uint64_t first, uint64_t
 struct outcome mapping_refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, unsigned index,
 			       uint64_t first, uint64_t last)
 {
-	struct progress *p = &f->mapping->refresh[MIN(index, ZPCI_FAST_VCPUS)];
-	uint64_t now = token(f->zpci, vcpu);
+	struct progress *kept = &f->mapping->refresh[MIN(index, ZPCI_FAST_VCPUS)];
+	struct progress p = { .token = token(f->zpci, vcpu) };
 	int rc;
 
 	if (f->mapping->pending)
 		return outcome_cc(2);
 	first = MAX(first, f->ioat.pba);
 	last = MIN(last, f->ioat.pal);
-	if (!p->valid || p->token != now || p->first != first || p->last != last)
-		*p = (struct progress){ .token = now, .first = first, .last = last, .next = first };
-	rc = attempt(f, &f->ioat, p);
-	if (rc == -EAGAIN)
-		p->valid = true;
-	else
+	if (kept->valid && kept->token == p.token && kept->first == first && kept->last == last) {
+		p = *kept;
+	} else {
+		p.first = p.next = first;
+		p.last = last;
+	}
+	rc = attempt(f, &f->ioat, &p);
+	/* One that ends at once is in nobody's way. */
+	if (rc == -EAGAIN) {
+		*kept = p;
+		kept->valid = true;
+	} else {
 		forget_progress(f->mapping, first, last);
-	return answer(f, rc, p->next);
+	}
+	return answer(f, rc, p.next);
 }

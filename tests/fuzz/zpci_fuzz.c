@@ -218,11 +218,12 @@ static int host_map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t len
 	return 0;
 }
 
-static void host_unmap(void *opaque, uint64_t iova, uint64_t length)
+static int host_unmap(void *opaque, uint64_t iova, uint64_t length)
 {
 	check(length && iova >= SDMA && range_fits(iova - SDMA, length, HOST_PAGES * PAGE_SIZE),
 	      "a range that was never mapped");
 	memset(host_pages + (iova - SDMA) / PAGE_SIZE, 0, length / PAGE_SIZE);
+	return 0;
 }
 
 static void host_gate(void *opaque, bool open)

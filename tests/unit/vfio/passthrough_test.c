@@ -56,6 +56,7 @@ struct fake {
 	_Alignas(8) uint8_t bar0[BAR0_SIZE];
 	uint64_t config_size;
 	bool resizable, closed, fails;
+	int unmap_error;
 	struct access accesses[64];
 	unsigned access_count, resets, busy; /* resets that will be refused for a while */
 
@@ -187,8 +188,9 @@ static int map(void *backend, uint64_t iova, uint64_t absolute, uint64_t length,
 	return 0;
 }
 
-static void unmap(void *backend, uint64_t iova, uint64_t length)
+static int unmap(void *backend, uint64_t iova, uint64_t length)
 {
+	return ((struct fake *)backend)->unmap_error;
 }
 
 static void close_device(void *backend)
@@ -806,6 +808,34 @@ static void lists_of_capabilities_that_are_loops_or_overlap_do_no_harm(void **st
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* A guest may cause it again and again. */
+static void unmap_that_fails_is_told_to_libzpci_and_once_to_a_person(void **state)
+{
+	struct fake *d = *state;
+	const struct zpci_mapping_ops *ops = d->made.mapping;
+	int pipe_fds[2], kept = dup(STDERR_FILENO);
+	char text[2000];
+	ssize_t length;
+
+	assert_int_equal(pipe(pipe_fds), 0);
+	dup2(pipe_fds[1], STDERR_FILENO);
+	d->unmap_error = -ENOMEM;
+	for (unsigned i = 0; i < 3; i++)
+		if (ops->unmap(d->made.mapping_opaque, 0x100000000, 0x1000) != -ENOMEM)
+			d->fails = true;
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	close(pipe_fds[1]);
+	length = read(pipe_fds[0], text, sizeof(text) - 1);
+	close(pipe_fds[0]);
+	assert_false(d->fails);
+	assert_true(length > 0);
+	text[length] = 0;
+	assert_non_null(strstr(text, "does not unmap"));
+	/* One line. */
+	assert_ptr_equal(strchr(text, '\n'), text + length - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -817,6 +847,7 @@ int main(void)
 		TEST(what_cannot_be_read_is_all_ones_and_the_rest_stays),
 		TEST(the_power_state_is_kept_from_the_device),
 		TEST(the_device_is_bus_master_if_the_guest_and_the_gate_want_it),
+		TEST(unmap_that_fails_is_told_to_libzpci_and_once_to_a_person),
 		TEST(what_is_mapped_is_touched_directly),
 		TEST(what_is_not_mapped_is_one_access_of_the_guests_length),
 		TEST(what_is_half_mapped_is_not_cut_in_two),

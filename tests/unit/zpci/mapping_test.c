@@ -3,9 +3,12 @@
 #include "guest.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "dma/mapping.h"
+#include "dma/plan.h"
 
 /* --- a host's IOMMU: where each page leads to ---------------------------------------- */
 
@@ -20,24 +23,44 @@ struct host {
 	unsigned longest, wholes; /* pages of a call; calls for what is a whole */
 	uint64_t refused; /* an absolute address that cannot be mapped, if not 0 */
 	bool open;
+	bool owners; /* a page of memory has one address, below 64 */
+	bool stuck; /* it does not unmap */
+	unsigned tried; /* calls of map, those that it refused too */
+	/* The calls: 'm' and 'u', with the first page. */
+	char calls[4096];
 };
+
+static void record(struct host *h, char what, uint64_t iova)
+{
+	size_t used = strlen(h->calls);
+
+	if (used < sizeof(h->calls) - 32)
+		snprintf(h->calls + used, 32, "%c%u ", what, (unsigned)((iova - h->base) / 4096));
+}
 
 static int host_map(void *opaque, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
 {
 	struct host *h = opaque;
 
 	assert_true(length && !(iova % 4096) && !(absolute % 4096) && !(length % 4096));
+	h->tried++;
 	if (h->mapped_max && h->mapped + length / 4096 > h->mapped_max)
 		return -ENOSPC;
 	if (h->refused && h->refused - absolute < length)
 		return -EFAULT;
 	h->maps++;
+	record(h, 'm', iova);
 	h->longest = MAX(h->longest, (unsigned)(length / 4096));
 	for (; length; length -= 4096, iova += 4096, absolute += 4096) {
 		uint64_t page = (iova - h->base) / 4096;
 
 		assert_true(page < HOST_PAGES);
 		assert_true(h->pages[page] == NOTHING);
+		if (h->owners) {
+			/* Nobody else has it. */
+			for (unsigned i = 0; i < 64; i++)
+				assert_true(h->pages[i] != absolute);
+		}
 		h->pages[page] = absolute | (writable ? 0 : READ_ONLY);
 		h->mapped++;
 	}
@@ -51,7 +74,7 @@ static int host_map_whole(void *opaque, uint64_t iova, uint64_t absolute, uint64
 	return host_map(opaque, iova, absolute, length, writable);
 }
 
-static void host_unmap(void *opaque, uint64_t iova, uint64_t length)
+static int host_unmap(void *opaque, uint64_t iova, uint64_t length)
 {
 	struct host *h = opaque;
 	uint64_t first = (iova - h->base) / 4096, last = (iova + length - 1 - h->base) / 4096;
@@ -60,10 +83,14 @@ static void host_unmap(void *opaque, uint64_t iova, uint64_t length)
 	/* Nothing is asked for in vain at the ends. */
 	assert_true(h->pages[first] != NOTHING && h->pages[last] != NOTHING);
 	h->unmaps++;
+	record(h, 'u', iova);
+	if (h->stuck)
+		return -ENOMEM;
 	for (uint64_t page = first; page <= last; page++) {
 		h->mapped -= h->pages[page] != NOTHING;
 		h->pages[page] = NOTHING;
 	}
+	return 0;
 }
 
 static void host_gate(void *opaque, bool open)
@@ -218,6 +245,131 @@ static void random_changes_leave_what_was_asked_for(void **state)
 	dma_mapping_free(m);
 }
 
+/* Pages of this process that have been touched, in bytes. */
+static uint64_t resident(void)
+{
+	unsigned long size, pages;
+	FILE *file = fopen("/proc/self/statm", "r");
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%lu %lu", &size, &pages), 2);
+	fclose(file);
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void room_for_many_runs_costs_nothing_until_it_is_used(void **state)
+{
+	uint64_t before = resident();
+	struct dma_mapping *m = new_mapping(UINT32_MAX);
+
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(dma_mapping_make(m, at(2 * i), at(2 * i + 1) - 1, at(500), true),
+				 0);
+	assert_true(resident() < before + 32 * MIB);
+	dma_mapping_free(m);
+	assert_int_equal(host.mapped, 0);
+}
+
+/* All of them, more than once, in another order each time. */
+static void runs_that_were_given_back_are_used_again(void **state)
+{
+	struct dma_mapping *m = new_mapping(10);
+
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < 10; i++) {
+			unsigned page = 2 * ((i * 7 + round) % 10);
+
+			assert_int_equal(
+				dma_mapping_make(m, at(page), at(page + 1) - 1, at(500), true), 0);
+		}
+		assert_int_equal(dma_mapping_make(m, at(30), at(31) - 1, at(500), true), -ENOSPC);
+		assert_int_equal(dma_mapping_take_away(m, at(2 * (round % 10)), at(20) - 1), 0);
+	}
+	dma_mapping_free(m);
+	assert_int_equal(host.mapped, 0);
+}
+
+static void what_cannot_be_unmapped_counts_as_mapped(void **state)
+{
+	struct dma_mapping *m = new_mapping(2);
+	uint64_t absolute;
+	bool writable;
+
+	assert_int_equal(dma_mapping_make(m, at(0), at(9) - 1, at(100), true), 0);
+	assert_int_equal(dma_mapping_make(m, at(20), at(29) - 1, at(100), true), 0);
+	host.stuck = true;
+	assert_int_equal(dma_mapping_take_away(m, 0, UINT64_MAX), -EIO);
+	assert_int_equal(dma_mapping_count(m), 2);
+	/* Nor is something else mapped in its place. */
+	assert_int_equal(dma_mapping_make(m, at(3), at(4) - 1, at(200), true), -EIO);
+	assert_true(dma_mapping_find(m, at(3), &absolute, &writable));
+	assert_int_equal(absolute, at(103));
+	host.stuck = false;
+	assert_int_equal(dma_mapping_take_away(m, 0, UINT64_MAX), 0);
+	assert_int_equal(host.mapped, 0);
+	dma_mapping_free(m);
+}
+
+/* --- plans -------------------------------------------------------------------------------- */
+
+static struct dma_plan plan;
+
+static bool want(unsigned first, unsigned pages, unsigned absolute)
+{
+	const struct dma_mapped run = { at(first), at(first + pages) - 1, at(absolute), true };
+
+	return dma_plan_make(&plan, &run);
+}
+
+static void plan_spans_holes_and_what_is_new_but_nothing_that_stays(void **state)
+{
+	struct dma_mapping *m = new_mapping(64);
+
+	for (unsigned i = 0; i < 20; i += 2)
+		assert_int_equal(dma_mapping_make(m, at(i), at(i + 1) - 1, at(100 + i), true), 0);
+	dma_plan_begin(&plan, m);
+	dma_plan_nothing(&plan, at(0), at(3) - 1); /* 0 and 2 */
+	want(3, 1, 500);
+	want(4, 1, 501); /* instead of 104 */
+	assert_true(want(6, 1, 106));
+	dma_plan_nothing(&plan, at(7), at(13) - 1); /* 8, 10, 12 */
+	assert_true(want(13, 4, 113)); /* around 14; 16 is right, too */
+	dma_plan_nothing(&plan, at(17), UINT64_MAX);
+	assert_int_equal(plan.stale_count, 3);
+	assert_int_equal(plan.stale[0].first, at(0));
+	assert_int_equal(plan.stale[0].last, at(5) - 1);
+	assert_int_equal(plan.stale[1].first, at(8));
+	assert_int_equal(plan.stale[1].last, at(13) - 1);
+	assert_int_equal(plan.stale[2].first, at(18));
+	assert_int_equal(plan.stale[2].last, at(19) - 1);
+	assert_int_equal(plan.missing_count, 4);
+	assert_int_equal(plan.missing[2].first, at(13));
+	assert_int_equal(plan.missing[2].last, at(14) - 1);
+	assert_int_equal(plan.missing[3].first, at(15));
+	assert_int_equal(plan.missing[3].absolute, at(115));
+	assert_int_equal(plan.missing_bytes, 4 * 4096);
+	dma_mapping_free(m);
+}
+
+static void plan_that_is_not_full_has_room_for_any_piece(void **state)
+{
+	struct dma_mapping *m = new_mapping(4096);
+
+	/* Every other page of it right, so that nothing can be merged. */
+	for (unsigned i = 0; i < 1024; i += 2) {
+		assert_int_equal(dma_mapping_make(m, at(i), at(i + 1) - 1, at(1000 + i), true), 0);
+		assert_int_equal(dma_mapping_make(m, at(i + 1), at(i + 2) - 1, at(0), true), 0);
+	}
+	dma_plan_begin(&plan, m);
+	for (unsigned i = 0; !dma_plan_full(&plan); i += 256) {
+		assert_true(i < 1024);
+		want(i, 256, 1000 + i);
+	}
+	assert_in_range(plan.stale_count, 128, DMA_PLAN_ROOM);
+	assert_int_equal(plan.stale_count, plan.missing_count);
+	dma_mapping_free(m);
+}
+
 /* --- functions ------------------------------------------------------------------------------- */
 
 static const struct zpci_mapping_ops function_ops = {
@@ -330,6 +482,14 @@ static void put_segment(struct guest *g, unsigned index, uint64_t entry)
 	store_be64(guest_at(g, TABLES_AT + 0x4000 + 8 * index), entry);
 }
 
+static void put_empty_segments(struct guest *g, unsigned segments)
+{
+	for (unsigned i = 0; i < segments; i++)
+		put_segment(g, i, OTHER_PAGES_AT);
+	for (unsigned i = 0; i < 256; i++)
+		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
+}
+
 static unsigned refresh_until_done(struct guest *g, uint64_t start, uint64_t length)
 {
 	unsigned attempts = 0;
@@ -364,10 +524,7 @@ static void another_refresh_does_not_go_on_where_one_ended(void **state)
 	struct guest *g = *state;
 
 	guest_register_translation(g);
-	for (unsigned i = 0; i < 2048; i++)
-		put_segment(g, i, OTHER_PAGES_AT);
-	for (unsigned i = 0; i < 256; i++)
-		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
+	put_empty_segments(g, 2048);
 	guest_rpcit(g, SDMA, 2 * GIB);
 	assert_int_equal(g->vcpu.cc, 2);
 	put_segment(g, 0, TABLES_AT + 0x8000);
@@ -383,10 +540,7 @@ static void refresh_that_ended_elsewhere_is_not_gone_on_with(void **state)
 	struct guest *g = *state;
 
 	guest_register_translation(g);
-	for (unsigned i = 0; i < 2048; i++)
-		put_segment(g, i, OTHER_PAGES_AT);
-	for (unsigned i = 0; i < 256; i++)
-		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
+	put_empty_segments(g, 2048);
 	guest_rpcit(g, SDMA, 2 * GIB);
 	assert_int_equal(g->vcpu.cc, 2);
 	/* The program goes on with it on another CPU, */
@@ -400,6 +554,255 @@ static void refresh_that_ended_elsewhere_is_not_gone_on_with(void **state)
 	refresh_until_done(g, SDMA, 2 * GIB);
 	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.pages[0], 0x9000);
+}
+
+/* More entries than an attempt fetches; the first segment has a table of its own. */
+static void begin_long_refresh(struct guest *g)
+{
+	guest_register_translation(g);
+	put_empty_segments(g, 2048);
+	put_segment(g, 0, TABLES_AT + 0x8000);
+	guest_map(g, SDMA, 0x9000, true);
+	guest_map(g, SDMA + 0x1000, 0xa000, true);
+	guest_rpcit(g, SDMA, 2 * GIB);
+	assert_int_equal(g->vcpu.cc, 2);
+	assert_int_equal(host.pages[0], 0x9000);
+}
+
+/* "Condition code 2, change what was walked, the same again": on purpose. */
+static void repetition_after_a_change_behind_it_ends_with_what_the_tables_say(void **state)
+{
+	struct guest *g = *state;
+
+	begin_long_refresh(g);
+	guest_unmap(g, SDMA);
+	assert_in_range(refresh_until_done(g, SDMA, 2 * GIB), 7, 10);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.pages[0], NOTHING);
+	assert_int_equal(host.pages[1], 0xa000);
+}
+
+/* Before whichever attempt: the last is not known beforehand. */
+static void change_before_each_attempt_is_seen_by_the_last(void **state)
+{
+	struct guest *g = *state;
+	unsigned attempts = 0;
+	uint64_t absolute;
+
+	begin_long_refresh(g);
+	do {
+		assert_true(++attempts < 100);
+		absolute = attempts & 1 ? 0x20000 : 0x30000;
+		guest_map(g, SDMA, absolute, true);
+		guest_rpcit(g, SDMA, 2 * GIB);
+	} while (g->vcpu.cc == 2);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.pages[0], absolute);
+	assert_int_equal(host.pages[1], 0xa000);
+}
+
+/* Behind the entries that an attempt may fetch there is a look at what is mapped only. */
+static void change_far_behind_is_seen_too(void **state)
+{
+	struct guest *g = *state;
+	const unsigned far = 400;
+
+	guest_register_translation(g);
+	host.base = SDMA + far * MIB;
+	put_empty_segments(g, 2048);
+	put_segment(g, far, TABLES_AT + 0x8000);
+	guest_map(g, SDMA, 0x9000, true);
+	guest_map(g, SDMA + 0x1000, 0xa000, true);
+	while (host.mapped != 2) {
+		guest_rpcit(g, SDMA, 2 * GIB);
+		assert_int_equal(g->vcpu.cc, 2);
+	}
+	guest_unmap(g, SDMA);
+	refresh_until_done(g, SDMA, 2 * GIB);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.pages[0], NOTHING);
+	assert_int_equal(host.pages[1], 0xa000);
+}
+
+/* Also of tables that are registered. */
+static void registration_ends_with_what_the_tables_say(void **state)
+{
+	struct guest *g = *state;
+	unsigned attempts = 0;
+
+	guest_register_translation(g);
+	put_empty_segments(g, 2048);
+	put_segment(g, 0, TABLES_AT + 0x8000);
+	guest_map(g, SDMA, 0x9000, true);
+	store_be64(guest_fib(g) + 16, SDMA);
+	store_be64(guest_at(g, FIB_AT + 24), SDMA + 4 * GIB - 1);
+	store_be64(guest_at(g, FIB_AT + 32), TABLES_AT | IOTA_RTTO);
+	guest_mpcifc(g, 6);
+	assert_int_equal(g->vcpu.cc, 2);
+	assert_int_equal(host.mapped, 1);
+	guest_unmap(g, SDMA);
+	do {
+		assert_false(host.open);
+		guest_mpcifc(g, 6);
+		assert_true(++attempts < 100);
+	} while (g->vcpu.cc == 2);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_true(host.open);
+	assert_int_equal(host.mapped, 0);
+}
+
+/* As an interruption's handler does in the midst of a long one. */
+static void short_refresh_does_not_send_a_long_one_back(void **state)
+{
+	struct guest *g = *state;
+	unsigned attempts = 1;
+
+	begin_long_refresh(g);
+	do {
+		g->gr[15] -= 160;
+		guest_rpcit(g, SDMA, 0x1000);
+		assert_int_equal(g->vcpu.cc, 0);
+		g->gr[15] += 160;
+		guest_rpcit(g, SDMA, 2 * GIB);
+		assert_true(++attempts < 20);
+	} while (g->vcpu.cc == 2);
+	assert_int_equal(g->vcpu.cc, 0);
+}
+
+/* --- unmaps before maps ------------------------------------------------------------------- */
+
+static void page_that_moves_to_a_lower_address_never_has_two(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	host.owners = true;
+	for (unsigned i = 10; i < 20; i++)
+		guest_map(g, SDMA + at(i), at(100 + i), true);
+	guest_rpcit(g, SDMA, MIB);
+	assert_int_equal(host.mapped, 10);
+	host.calls[0] = 0;
+	/* Each moves by one, to where another one was; and three of them far. */
+	guest_unmap(g, SDMA + at(19));
+	for (unsigned i = 9; i < 19; i++)
+		guest_map(g, SDMA + at(i), at(100 + i + 1), true);
+	guest_unmap(g, SDMA + at(14));
+	guest_map(g, SDMA + at(3), at(115), true);
+	guest_rpcit(g, SDMA, MIB);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_string_equal(host.calls, "u10 m3 m9 m15 ");
+	assert_int_equal(host.pages[9], at(110));
+	assert_int_equal(host.pages[3], at(115));
+	assert_int_equal(host.mapped, 10);
+}
+
+static void stale_pages_among_new_ones_are_one_call(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 40; i += 2)
+		guest_map(g, SDMA + at(i), at(100 + i), true);
+	guest_rpcit(g, SDMA, MIB);
+	host.calls[0] = 0;
+	for (unsigned i = 0; i < 40; i += 2) {
+		/* But one, which stays. */
+		if (i == 20)
+			continue;
+		guest_unmap(g, SDMA + at(i));
+		guest_map(g, SDMA + at(i + 1), at(200), true);
+	}
+	guest_rpcit(g, SDMA, MIB);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_memory_equal(host.calls, "u0 u22 m1 m3 ", 13);
+	assert_int_equal(host.unmaps, 2);
+	assert_int_equal(host.pages[20], at(120));
+}
+
+/* Where all room is taken, what goes makes room for what comes, in one attempt. */
+static void what_goes_makes_room_for_what_comes_before_it(void **state)
+{
+	struct guest *g = *state;
+
+	guest_register_translation(g);
+	for (unsigned i = 10; i < 20; i++)
+		guest_map(g, SDMA + at(i), 0x9000, true);
+	guest_rpcit(g, SDMA, MIB);
+	host.mapped_max = 10;
+	for (unsigned i = 0; i < 10; i++) {
+		guest_map(g, SDMA + at(i), 0x9000, true);
+		guest_unmap(g, SDMA + at(i + 10));
+	}
+	assert_int_equal(refresh_until_done(g, SDMA, MIB), 1);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.mapped, 10);
+}
+
+/* --- a host that fails ------------------------------------------------------------------ */
+
+static void unmap_that_fails_puts_the_function_in_error(void **state)
+{
+	struct guest *g = *state;
+	struct zpci_event event;
+
+	guest_register_translation(g);
+	guest_map(g, SDMA + 0x1000, 0x9000, true);
+	guest_rpcit(g, SDMA, MIB);
+	assert_true(host.open);
+	host.stuck = true;
+	guest_unmap(g, SDMA + 0x1000);
+	guest_rpcit(g, SDMA, MIB);
+	assert_int_equal(g->vcpu.cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 8);
+	assert_false(host.open);
+	assert_true(zpci_next_event(g->zpci, &event));
+	assert_int_equal(load_be16(event.ccdf + 30), 0xb);
+	/* It stays there as long as the page is mapped, */
+	guest_fib(g);
+	guest_mpcifc(g, 7);
+	assert_int_equal(g->vcpu.cc, 1);
+	assert_false(host.open);
+	/* disabled and enabled or not, whatever the new range is, */
+	guest_disable(g);
+	guest_enable(g);
+	assert_false(host.open);
+	store_be64(guest_fib(g) + 16, SDMA + MIB);
+	store_be64(guest_at(g, FIB_AT + 24), SDMA + GIB);
+	store_be64(guest_at(g, FIB_AT + 32), TABLES_AT | IOTA_RTTO);
+	guest_mpcifc(g, 4);
+	assert_int_equal(g->vcpu.cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 8);
+	assert_false(host.open);
+	assert_int_equal(host.mapped, 1);
+	/* and no longer. */
+	host.stuck = false;
+	guest_disable(g);
+	assert_int_equal(host.mapped, 0);
+	guest_enable(g);
+	guest_register_translation(g);
+	assert_true(host.open);
+}
+
+/* Each is asked for once an attempt, and there are few in one. */
+static void frames_that_cannot_be_mapped_are_work(void **state)
+{
+	struct guest *g = *state;
+	unsigned attempts = 0;
+
+	guest_register_translation(g);
+	host.mapped_max = 1;
+	for (unsigned i = 0; i < 2048; i++)
+		put_segment(g, i, MIB | 0x400);
+	do {
+		host.tried = 0;
+		g->written_calls = 0;
+		guest_rpcit(g, SDMA, 2 * GIB);
+		assert_true(host.tried <= 256 && g->written_calls <= 256);
+		assert_true(++attempts < 1000);
+	} while (g->vcpu.cc == 2);
+	assert_int_equal(g->vcpu.cc, 1);
+	assert_int_equal(status_of(g->gr[5]), 16);
+	assert_true(attempts >= 2048 / 8);
 }
 
 static void refresh_tells_when_nothing_more_can_be_mapped(void **state)
@@ -487,10 +890,7 @@ static void tables_that_name_one_table_everywhere_take_bounded_attempts(void **s
 	unsigned attempts;
 
 	guest_register_translation(g);
-	for (unsigned i = 0; i < 2048; i++)
-		put_segment(g, i, OTHER_PAGES_AT);
-	for (unsigned i = 0; i < 256; i++)
-		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), 0x400);
+	put_empty_segments(g, 2048);
 	attempts = refresh_until_done(g, SDMA, 2 * GIB);
 	assert_int_equal(g->vcpu.cc, 0);
 	/* 2^19 entries, 2^16 at most at a time. */
@@ -632,12 +1032,27 @@ int main(void)
 		cmocka_unit_test(neighbours_are_taken_away_at_once),
 		cmocka_unit_test(lack_of_room_is_told_and_nothing_wrong_is_mapped),
 		cmocka_unit_test(random_changes_leave_what_was_asked_for),
+		cmocka_unit_test(room_for_many_runs_costs_nothing_until_it_is_used),
+		cmocka_unit_test(runs_that_were_given_back_are_used_again),
+		cmocka_unit_test(what_cannot_be_unmapped_counts_as_mapped),
+		cmocka_unit_test(plan_spans_holes_and_what_is_new_but_nothing_that_stays),
+		cmocka_unit_test(plan_that_is_not_full_has_room_for_any_piece),
 		TEST(group_says_that_refresh_is_needed),
 		TEST(registration_maps_what_the_tables_say),
 		TEST(refresh_maps_and_unmaps_what_has_changed),
 		TEST(refresh_of_many_changes_takes_several_attempts),
 		TEST(another_refresh_does_not_go_on_where_one_ended),
 		TEST(refresh_that_ended_elsewhere_is_not_gone_on_with),
+		TEST(repetition_after_a_change_behind_it_ends_with_what_the_tables_say),
+		TEST(change_before_each_attempt_is_seen_by_the_last),
+		TEST(change_far_behind_is_seen_too),
+		TEST(registration_ends_with_what_the_tables_say),
+		TEST(short_refresh_does_not_send_a_long_one_back),
+		TEST(page_that_moves_to_a_lower_address_never_has_two),
+		TEST(stale_pages_among_new_ones_are_one_call),
+		TEST(what_goes_makes_room_for_what_comes_before_it),
+		TEST(unmap_that_fails_puts_the_function_in_error),
+		TEST(frames_that_cannot_be_mapped_are_work),
 		TEST(refresh_tells_when_nothing_more_can_be_mapped),
 		TEST(page_that_the_host_refuses_keeps_nothing_mapped_that_is_taken_away),
 		TEST(run_that_is_mapped_in_part_counts_as_written),
