@@ -15,8 +15,12 @@
 #include "base/util.h"
 #include "vfio/iommu.h"
 
-/* The kernel's answer has capabilities behind it: some ranges, few bytes each. */
-#define INFO_MAX 4096
+/*
+ * The kernel's answer has capabilities behind it: some ranges, few bytes each. If they are
+ * more than there is room for, it says how much it wants.
+ */
+#define INFO_USUAL 4096u
+#define INFO_MAX 0x100000u
 #define DMA_ENTRIES_USUAL 65535
 
 struct type1 {
@@ -81,55 +85,97 @@ static const struct vfio_iommu_ops ops = {
 	.destroy = destroy,
 };
 
-static void take_ranges(struct vfio_iommu *iommu, const uint8_t *info, uint32_t at)
+/* --- what the kernel says of a container -------------------------------------------------- */
+
+struct info {
+	uint8_t *bytes; /* struct vfio_iommu_type1_info, and capabilities */
+	uint32_t size;
+};
+
+static void take_ranges(struct vfio_iommu *iommu, const struct info *info, uint32_t at)
 {
 	struct vfio_iommu_type1_info_cap_iova_range cap;
 	struct iova_range range;
 
-	memcpy(&cap, info + at, sizeof(cap));
+	if (!range_fits(at, sizeof(cap), info->size))
+		return;
+	memcpy(&cap, info->bytes + at, sizeof(cap));
 	at += sizeof(cap);
 	while (iommu->range_count < MIN(cap.nr_iovas, VFIO_IOVA_RANGES_MAX) &&
-	       range_fits(at, sizeof(range), INFO_MAX)) {
-		memcpy(&range, info + at, sizeof(range));
+	       range_fits(at, sizeof(range), info->size)) {
+		memcpy(&range, info->bytes + at, sizeof(range));
 		iommu->ranges[iommu->range_count++] = range;
 		at += sizeof(range);
 	}
 }
 
-/* What the kernel says of the container: page sizes, usable addresses, number of mappings. */
-static int ask(struct type1 *t)
+static void take_capabilities(struct vfio_iommu *iommu, const struct info *info, uint32_t at)
 {
-	struct vfio_iommu *iommu = &t->iommu;
-	_Alignas(8) uint8_t info[INFO_MAX] = { 0 };
-	struct vfio_iommu_type1_info *head = (struct vfio_iommu_type1_info *)info;
 	struct vfio_iommu_type1_info_dma_avail avail;
 	struct vfio_info_cap_header cap;
 
-	head->argsz = INFO_MAX;
-	if (ioctl(t->container, VFIO_IOMMU_GET_INFO, head))
-		return -errno;
-	iommu->mappings_max = DMA_ENTRIES_USUAL;
-	if (head->flags & VFIO_IOMMU_INFO_CAPS && head->argsz <= INFO_MAX) {
-		uint32_t at = head->cap_offset;
-
-		/* A list of some five entries. */
-		for (unsigned i = 0; i < 32 && at && range_fits(at, 32, INFO_MAX); i++) {
-			memcpy(&cap, info + at, sizeof(cap));
-			if (cap.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
-				take_ranges(iommu, info, at);
-			if (cap.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL) {
-				memcpy(&avail, info + at, sizeof(avail));
-				iommu->mappings_max = avail.avail;
-			}
-			at = cap.next;
+	/* A list of some five entries. */
+	for (unsigned i = 0; i < 32 && at && range_fits(at, sizeof(cap), info->size); i++) {
+		memcpy(&cap, info->bytes + at, sizeof(cap));
+		if (cap.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE)
+			take_ranges(iommu, info, at);
+		if (cap.id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL &&
+		    range_fits(at, sizeof(avail), info->size)) {
+			memcpy(&avail, info->bytes + at, sizeof(avail));
+			iommu->mappings_max = avail.avail;
 		}
+		at = cap.next;
 	}
+}
+
+/* With all of its capabilities; what it wants may have grown meanwhile, but not for ever. */
+static int get_info(int container, struct info *info)
+{
+	struct vfio_iommu_type1_info head = { .argsz = INFO_USUAL };
+
+	do {
+		uint8_t *bytes = realloc(info->bytes, head.argsz);
+
+		if (!bytes)
+			return -ENOMEM;
+		info->bytes = bytes;
+		info->size = head.argsz;
+		memset(bytes, 0, info->size);
+		head = (struct vfio_iommu_type1_info){ .argsz = info->size };
+		memcpy(bytes, &head, sizeof(head));
+		if (ioctl(container, VFIO_IOMMU_GET_INFO, bytes))
+			return -errno;
+		memcpy(&head, bytes, sizeof(head));
+	} while (head.argsz > info->size && head.argsz <= INFO_MAX);
+	return head.argsz > info->size ? -E2BIG : 0;
+}
+
+/* Page sizes, usable addresses, number of mappings. */
+static int understand(struct vfio_iommu *iommu, const struct info *info)
+{
+	struct vfio_iommu_type1_info head;
+
+	memcpy(&head, info->bytes, sizeof(head));
+	iommu->mappings_max = DMA_ENTRIES_USUAL;
+	if (head.flags & VFIO_IOMMU_INFO_CAPS)
+		take_capabilities(iommu, info, head.cap_offset);
 	/* Old kernels do not say; then all addresses may be used. */
 	if (!iommu->range_count)
 		iommu->ranges[iommu->range_count++] = (struct iova_range){ 0, UINT64_MAX };
-	if (head->flags & VFIO_IOMMU_INFO_PGSIZES && !(head->iova_pgsizes & (2 * PAGE_SIZE - 1)))
+	if (head.flags & VFIO_IOMMU_INFO_PGSIZES && !(head.iova_pgsizes & (2 * PAGE_SIZE - 1)))
 		return -EOPNOTSUPP;
 	return 0;
+}
+
+static int ask(struct type1 *t)
+{
+	struct info info = { 0 };
+	int rc = get_info(t->container, &info);
+
+	if (!rc)
+		rc = understand(&t->iommu, &info);
+	free(info.bytes);
+	return rc;
 }
 
 int vfio_type1_create(int container, uint8_t *memory, uint64_t memory_size,
