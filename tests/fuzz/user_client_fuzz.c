@@ -5,8 +5,8 @@
  * The client connects to it, makes a function of what it says, and uses that as a guest
  * would: registers, config space, interrupts, mappings, resets. The server's answers, and
  * what it asks for in between, come from the input. Wrong are: a crash, a sanitizer's
- * finding, a client that waits for ever, and a byte changed in memory that was not mapped
- * for it.
+ * finding, a client that waits for ever, a byte changed in memory that was not mapped
+ * for it at that time, and registers that are mapped when the function has gone.
  *
  *	user_client_fuzz [-max_total_time=SECONDS] [CORPUS]
  */
@@ -36,6 +36,7 @@
 #define BUS 0x100000000ull
 #define OPERATIONS_MAX 60
 #define ANSWERS_MAX 2000
+#define FILLING 0x33 /* of memory; the server stores 0xee */
 
 struct fuzz {
 	char path[64];
@@ -102,6 +103,32 @@ static void make_config(uint8_t *config)
 	memcpy(config + 0x40, capability, sizeof(capability));
 }
 
+/* Which parts of region 2 can be mapped: a list, another one each time, or none. */
+static size_t make_areas(struct fuzz *f, struct user_region_info *region)
+{
+	struct vfio_region_info_cap_sparse_mmap sparse = {
+		{ VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0 }, .nr_areas = take(&f->in, 1) & 3
+	};
+	size_t length = sizeof(*region) + sizeof(sparse);
+
+	if (!sparse.nr_areas)
+		return sizeof(*region);
+	for (unsigned i = 0; i < sparse.nr_areas; i++) {
+		uint8_t what = (uint8_t)take(&f->in, 1);
+		struct vfio_region_sparse_mmap_area area = {
+			.offset = (what & 3) * PAGE_SIZE,
+			.size = (what >> 2 & 3) * PAGE_SIZE,
+		};
+
+		memcpy(f->answer + length, &area, sizeof(area));
+		length += sizeof(area);
+	}
+	region->flags |= VFIO_REGION_INFO_FLAG_CAPS;
+	region->cap_offset = sizeof(*region);
+	memcpy(f->answer + sizeof(*region), &sparse, sizeof(sparse));
+	return length;
+}
+
 static size_t make_answer(struct fuzz *f, const struct user_message *message)
 {
 	static const char hello[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":8}}";
@@ -111,6 +138,7 @@ static size_t make_answer(struct fuzz *f, const struct user_message *message)
 	struct user_irq_info irq = { 16, VFIO_IRQ_INFO_EVENTFD, 0, 1 };
 	struct user_region_access access = { 0 };
 	uint8_t config[4096];
+	size_t length;
 
 	switch (message->header.command) {
 	case USER_VERSION:
@@ -127,8 +155,10 @@ static size_t make_answer(struct fuzz *f, const struct user_message *message)
 			      region.index == 2 ? 0x2000 :
 			      region.index == 7 ? 4096 :
 						  0;
+		region.cap_offset = 0;
+		length = region.index == 2 ? make_areas(f, &region) : sizeof(region);
 		memcpy(f->answer, &region, sizeof(region));
-		return sizeof(region);
+		return length;
 	case USER_DEVICE_GET_IRQ_INFO:
 		if (message->length >= sizeof(irq))
 			irq.count = message->payload[8] == 2 ? 8 : 1;
@@ -242,20 +272,56 @@ static void end_server(struct fuzz *f)
 
 /* --- the guest ----------------------------------------------------------------------------------- */
 
-/* Which pages of memory the server may store to, ever. */
 struct guest {
 	struct device_made made;
+	uint8_t *memory;
+	bool open; /* the gate */
 	bool mapped[PAGES]; /* of the bus: page n leads to page n of memory */
-	bool writable[PAGES];
+	bool writable[PAGES]; /* while it is mapped */
+	bool stored[PAGES]; /* perhaps, by the server, since it was last filled */
 };
+
+/* The server may not store to a page any more: what it has stored before does not matter. */
+static void close_page(struct guest *g, unsigned page)
+{
+	memset(g->memory + page * PAGE_SIZE, FILLING, PAGE_SIZE);
+	g->stored[page] = false;
+}
 
 static void map_page(struct guest *g, unsigned page, bool writable)
 {
 	if (!g->made.mapping || g->mapped[page])
 		return;
-	g->writable[page] |= writable;
 	g->mapped[page] = !g->made.mapping->map(g->made.mapping_opaque, BUS + page * PAGE_SIZE,
 						page * PAGE_SIZE, PAGE_SIZE, writable);
+	g->writable[page] = writable;
+	if (!g->mapped[page])
+		close_page(g, page);
+	else if (g->open && writable)
+		g->stored[page] = true;
+}
+
+static void unmap_page(struct guest *g, unsigned page)
+{
+	if (!g->made.mapping)
+		return;
+	g->made.mapping->unmap(g->made.mapping_opaque, BUS + page * PAGE_SIZE, PAGE_SIZE);
+	g->mapped[page] = false;
+	close_page(g, page);
+}
+
+static void set_gate(struct guest *g, bool open)
+{
+	if (!g->made.mapping)
+		return;
+	g->made.mapping->gate(g->made.mapping_opaque, open);
+	g->open = open;
+	for (unsigned page = 0; page < PAGES; page++) {
+		if (!open)
+			close_page(g, page);
+		else if (g->mapped[page] && g->writable[page])
+			g->stored[page] = true;
+	}
 }
 
 static void use(struct guest *g, struct input *in)
@@ -285,15 +351,10 @@ static void use(struct guest *g, struct input *in)
 		map_page(g, where % PAGES, where & 0x80);
 		break;
 	case 6:
-		if (g->made.mapping) {
-			g->made.mapping->unmap(g->made.mapping_opaque,
-					       BUS + where % PAGES * PAGE_SIZE, PAGE_SIZE);
-			g->mapped[where % PAGES] = false;
-		}
+		unmap_page(g, where % PAGES);
 		break;
 	case 7:
-		if (g->made.mapping)
-			g->made.mapping->gate(g->made.mapping_opaque, where & 1);
+		set_gate(g, where & 1);
 		break;
 	default:
 		pci_function_reset(function);
@@ -303,13 +364,29 @@ static void use(struct guest *g, struct input *in)
 static void check_memory(const struct fuzz *f, const struct guest *g)
 {
 	for (unsigned page = 0; page < PAGES; page++) {
-		for (unsigned i = 0; !g->writable[page] && i < PAGE_SIZE; i++) {
-			if (f->memory[page * PAGE_SIZE + i] == 0x33)
+		for (unsigned i = 0; !g->stored[page] && i < PAGE_SIZE; i++) {
+			if (f->memory[page * PAGE_SIZE + i] == FILLING)
 				continue;
-			fprintf(stderr, "page %u has changed, and was never mapped\n", page);
+			fprintf(stderr, "page %u has changed, and was not mapped\n", page);
 			abort();
 		}
 	}
+}
+
+/* Left over, or mapped over something else. */
+static void check_registers(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (strstr(line, "memfd:registers")) {
+			fprintf(stderr, "registers are still mapped: %s", line);
+			abort();
+		}
+	}
+	if (maps)
+		fclose(maps);
 }
 
 static void unplug_wanted(void *opaque, uint32_t fid)
@@ -353,7 +430,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!f)
 		f = set_up();
-	memset(f->memory, 0x33, PAGES * PAGE_SIZE);
+	memset(f->memory, FILLING, PAGES * PAGE_SIZE);
+	g.memory = f->memory;
 	f->in = (struct input){ data + size / 2, size - size / 2 };
 	f->quit = false;
 	snprintf(text, sizeof(text), "vfio-user,socket=%s,share-memory=%s", f->path,
@@ -363,8 +441,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	config.irq_sources = f->sources;
 	if (!device_create_on(&config, "fuzzed", &f->host, &g.made, error, sizeof(error))) {
-		if (g.made.mapping)
-			g.made.mapping->gate(g.made.mapping_opaque, true);
+		set_gate(&g, true);
 		pci_function_config_write(g.made.function, PCI_COMMAND, 2,
 					  PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
 		for (unsigned i = 0; i < OPERATIONS_MAX && in.size; i++)
@@ -373,6 +450,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	end_server(f);
 	check_memory(f, &g);
+	check_registers();
 	device_config_clear(&config);
 	return 0;
 }

@@ -7,6 +7,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/irq_sources.h"
 #include "base/util.h"
 #include "devices/device.h"
@@ -329,6 +333,102 @@ static void a_server_that_takes_less_back_than_it_had_is_not_used(void **state)
 	disconnect_guest(g);
 }
 
+/*
+ * A copy for the server that is held up in its midst: the page is not accessible, and whoever
+ * touches it stays in the signal's handler until the test lets go.
+ */
+static struct {
+	int touched[2], go_on[2]; /* pipes */
+	uint8_t *page;
+} held;
+
+static void hold(int signal)
+{
+	char byte = 0;
+
+	if (write(held.touched[1], &byte, 1) != 1 || read(held.go_on[0], &byte, 1) != 1 ||
+	    mprotect(held.page, PAGE_SIZE, PROT_READ | PROT_WRITE))
+		_exit(1);
+}
+
+struct taking_away {
+	struct guest *guest;
+	bool gate; /* or a page */
+	atomic_bool done;
+};
+
+static void *take_away(void *opaque)
+{
+	struct taking_away *t = opaque;
+
+	if (t->gate)
+		t->guest->made.mapping->gate(t->guest->made.mapping_opaque, false);
+	else
+		unmap_pages(t->guest, 0, 1);
+	t->done = true;
+	return NULL;
+}
+
+static void expect_a_wait_for_the_copy(struct guest *g, bool gate)
+{
+	const struct timespec while_nothing_comes = { .tv_nsec = 200000000 };
+	const struct sigaction holding = { .sa_handler = hold };
+	struct {
+		struct user_dma_access access;
+		uint64_t value;
+	} store = { { BUS, 8 }, 0x1122334455667788 };
+	struct user_header header = { .id = 1, .command = USER_DMA_WRITE };
+	const struct iovec part = { &store, sizeof(store) };
+	struct taking_away t = { .guest = g, .gate = gate };
+	struct sigaction before;
+	pthread_t thread;
+	char byte;
+
+	assert_int_equal(pipe(held.touched), 0);
+	assert_int_equal(pipe(held.go_on), 0);
+	held.page = g->host.memory;
+	g->made.mapping->gate(g->made.mapping_opaque, true);
+	assert_int_equal(map_pages(g, 0, 1), 0);
+	sigaction(SIGSEGV, &holding, &before);
+	assert_int_equal(mprotect(held.page, PAGE_SIZE, PROT_NONE), 0);
+	assert_int_equal(user_message_write(g->server.socket, &header, &part, 1, NULL, 0,
+					    DEADLINE_NEVER),
+			 0);
+	assert_int_equal(read(held.touched[0], &byte, 1), 1);
+	/* It answers nobody any more; but it has asked before. */
+	if (!gate)
+		fake_server_drop(&g->server);
+	assert_int_equal(pthread_create(&thread, NULL, take_away, &t), 0);
+	nanosleep(&while_nothing_comes, NULL);
+	assert_false(t.done);
+	assert_int_equal(write(held.go_on[1], &byte, 1), 1);
+	pthread_join(thread, NULL);
+	assert_int_equal(*(uint64_t *)g->host.memory, store.value);
+	sigaction(SIGSEGV, &before, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		close(held.touched[i]);
+		close(held.go_on[i]);
+	}
+}
+
+static void an_unmap_waits_for_a_copy_though_the_server_has_gone(void **state)
+{
+	struct guest *g = new_guest();
+
+	connect_guest(g, false);
+	expect_a_wait_for_the_copy(g, false);
+	disconnect_guest(g);
+}
+
+static void the_gate_waits_for_a_copy(void **state)
+{
+	struct guest *g = new_guest();
+
+	connect_guest(g, false);
+	expect_a_wait_for_the_copy(g, true);
+	disconnect_guest(g);
+}
+
 /* --- a slow server ------------------------------------------------------------------------ */
 
 #define TIMEOUT_MS 500
@@ -428,6 +528,8 @@ int main(void)
 		cmocka_unit_test(maps_are_posted_to_a_server_that_takes_them_all),
 		cmocka_unit_test(stores_do_not_pile_up_at_a_slow_server),
 		cmocka_unit_test(a_server_that_takes_less_back_than_it_had_is_not_used),
+		cmocka_unit_test(an_unmap_waits_for_a_copy_though_the_server_has_gone),
+		cmocka_unit_test(the_gate_waits_for_a_copy),
 		cmocka_unit_test(an_unmap_of_many_regions_has_one_time_limit),
 		cmocka_unit_test(a_read_of_many_pieces_has_one_time_limit),
 		cmocka_unit_test(a_new_connection_has_one_time_limit),
