@@ -77,7 +77,8 @@ for test in /tests/*; do
 done
 vfio_bind $ZVISOR_FUNCTION
 guest zpci-describe
-guest zpci-loadstore | grep -v '^ok'
+guest zpci-loadstore >/tmp/said || { cat /tmp/said; exit 1; }
+grep -v '^ok' /tmp/said
 """, LIMIT, say, files=files)
     assert status == 0
     assert len(re.findall(r"PASSED", said)) == len(IN_THE_HOST)
