@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/spin.h"
 #include "base/util.h"
 
 #define EVENTS_AT_ONCE 32
@@ -43,10 +44,13 @@ struct irq_source {
 
 struct irq_sources {
 	int idle_epoll; /* idle CPUs wait for it */
-	int own_epoll; /* the thread does */
+	int own_epoll; /* the thread does, */
+	int thread_epoll; /* by this one, which has own_epoll and `tell` */
 	int tell; /* eventfd: the thread shall look at `quit` and at idle_epoll */
 	atomic_bool quit;
 	atomic_uint count;
+	pthread_mutex_t watch_lock;
+	unsigned int watchers; /* CPUs that look all the time */
 	pthread_mutex_t lock;
 	pthread_cond_t left; /* an awaited source */
 	bool thread_runs;
@@ -95,8 +99,7 @@ void irq_sources_serve(struct irq_sources *set, const struct epoll_event *events
 		       unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++)
-		if (events[i].data.ptr)
-			source_serve(events[i].data.ptr);
+		source_serve(events[i].data.ptr);
 }
 
 static unsigned int look(int epoll, struct epoll_event *events, int timeout)
@@ -130,6 +133,39 @@ void irq_sources_serve_rest(struct irq_sources *set)
 	tell_thread(set);
 }
 
+/* EPOLLERR and EPOLLHUP, which cannot be left out, do not happen to it. */
+static void set_own_events(struct irq_sources *set, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.fd = set->own_epoll };
+
+	epoll_ctl(set->thread_epoll, EPOLL_CTL_MOD, set->own_epoll, &event);
+}
+
+void irq_sources_watch(struct irq_sources *set, bool on)
+{
+	pthread_mutex_lock(&set->watch_lock);
+	/* Putting it back looks at what is there. */
+	if (on ? !set->watchers++ : !--set->watchers)
+		set_own_events(set, on ? 0 : EPOLLIN);
+	pthread_mutex_unlock(&set->watch_lock);
+}
+
+bool irq_sources_look(struct irq_sources *set, uint64_t ns)
+{
+	struct spin spin = { .window = (uint32_t)MIN(ns, SPIN_LONGEST_NS) };
+	struct epoll_event events[EVENTS_AT_ONCE];
+	unsigned int count;
+
+	spin_begin(&spin, spin_clock());
+	irq_sources_watch(set, true);
+	do
+		count = look(set->idle_epoll, events, 0);
+	while (!count && spin_goes_on(&spin, spin_clock()));
+	irq_sources_serve(set, events, count);
+	irq_sources_watch(set, false);
+	return count;
+}
+
 /* --- the set's thread ------------------------------------------------------------------ */
 
 static void *set_thread(void *opaque)
@@ -138,17 +174,12 @@ static void *set_thread(void *opaque)
 	struct irq_sources *set = opaque;
 
 	while (!atomic_load(&set->quit)) {
-		unsigned int count = look(set->own_epoll, events, -1);
 		uint64_t told;
 
-		irq_sources_serve(set, events, count);
-		for (unsigned int i = 0; i < count; i++) {
-			if (events[i].data.ptr)
-				continue;
-			if (read(set->tell, &told, sizeof(told)) < 0)
-				continue;
+		(void)look(set->thread_epoll, events, -1);
+		irq_sources_serve(set, events, look(set->own_epoll, events, 0));
+		if (read(set->tell, &told, sizeof(told)) > 0)
 			irq_sources_serve_rest(set);
-		}
 	}
 	return NULL;
 }
@@ -300,28 +331,34 @@ static void free_set(struct irq_sources *set)
 		close(set->idle_epoll);
 	if (set->own_epoll >= 0)
 		close(set->own_epoll);
+	if (set->thread_epoll >= 0)
+		close(set->thread_epoll);
 	if (set->tell >= 0)
 		close(set->tell);
 	pthread_cond_destroy(&set->left);
+	pthread_mutex_destroy(&set->watch_lock);
 	pthread_mutex_destroy(&set->lock);
 	free(set);
 }
 
 struct irq_sources *irq_sources_create(void)
 {
-	struct epoll_event told = { .events = EPOLLIN, .data.ptr = NULL };
+	struct epoll_event ready = { .events = EPOLLIN };
 	struct irq_sources *set = calloc(1, sizeof(*set));
 	int error;
 
 	if (!set)
 		return NULL;
 	pthread_mutex_init(&set->lock, NULL);
+	pthread_mutex_init(&set->watch_lock, NULL);
 	pthread_cond_init(&set->left, NULL);
 	set->idle_epoll = epoll_create1(EPOLL_CLOEXEC);
 	set->own_epoll = epoll_create1(EPOLL_CLOEXEC);
+	set->thread_epoll = epoll_create1(EPOLL_CLOEXEC);
 	set->tell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (set->idle_epoll < 0 || set->own_epoll < 0 || set->tell < 0 ||
-	    epoll_ctl(set->own_epoll, EPOLL_CTL_ADD, set->tell, &told)) {
+	if (set->idle_epoll < 0 || set->own_epoll < 0 || set->thread_epoll < 0 || set->tell < 0 ||
+	    epoll_ctl(set->thread_epoll, EPOLL_CTL_ADD, set->own_epoll, &ready) ||
+	    epoll_ctl(set->thread_epoll, EPOLL_CTL_ADD, set->tell, &ready)) {
 		error = errno;
 		free_set(set);
 		errno = error;

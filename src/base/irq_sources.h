@@ -22,12 +22,18 @@
  * EPOLLET: without it, each event would be passed on from the thread that took it
  * to the next one, to see whether something is left.
  *
+ * A CPU that looks again and again instead of waiting is nobody whom the kernel could tell, and
+ * it would wake the set's thread, which would take the CPU's place to find nothing. So the
+ * thread waits for its epoll instance by another one, where it is left out for as long
+ * as somebody looks (irq_sources_watch()).
+ *
  * Source: epoll_ctl(2), epoll(7), eventfd(2).
  */
 #ifndef ZVISOR_BASE_IRQ_SOURCES_H
 #define ZVISOR_BASE_IRQ_SOURCES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct epoll_event;
 struct irq_source;
@@ -59,9 +65,19 @@ void irq_source_remove(struct irq_source *source);
 bool irq_sources_any(const struct irq_sources *sources);
 /* The epoll instance that they wait for. */
 int irq_sources_idle_fd(const struct irq_sources *sources);
+/*
+ * One begins to look at it again and again without waiting, or looks no more: what comes
+ * in between is left to it. What it has not served by then is the thread's again.
+ */
+void irq_sources_watch(struct irq_sources *sources, bool on);
 /* They got these events from it. */
 void irq_sources_serve(struct irq_sources *sources, const struct epoll_event *events,
 		       unsigned int count);
+/*
+ * For any CPU: look for `ns` nanoseconds, or until something has come; false: nothing has,
+ * or another thread wants this one's CPU.
+ */
+bool irq_sources_look(struct irq_sources *sources, uint64_t ns);
 /* Their wait ended for another reason, or there was no room for more: look what has come. */
 void irq_sources_serve_rest(struct irq_sources *sources);
 

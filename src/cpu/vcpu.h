@@ -134,6 +134,8 @@ struct cpu_idle_ops {
 	void (*serve)(void *opaque, const struct epoll_event *events, unsigned int count);
 	/* It waits no more for another reason, or had no room for more: have others come, too? */
 	void (*serve_rest)(void *opaque);
+	/* It begins to look at `epoll` all the time without waiting for it, or does so no more. */
+	void (*watch)(void *opaque, bool on);
 };
 
 /* Why vcpu_run() returned. */

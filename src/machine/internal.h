@@ -121,6 +121,7 @@ extern const struct cpu_floating_ops machine_floating_ops;
 bool machine_irq_sources_wanted(void *opaque);
 void machine_irq_sources_serve(void *opaque, const struct epoll_event *events, unsigned int count);
 void machine_irq_sources_serve_rest(void *opaque);
+void machine_irq_sources_watch(void *opaque, bool on);
 extern const struct console_ops machine_console_ops;
 extern const struct sclp_ops machine_sclp_ops;
 void machine_on_vcpu_state_changed(void *opaque, struct vcpu *vcpu);

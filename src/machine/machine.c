@@ -734,6 +734,7 @@ static int create_parts(struct machine *machine)
 		.wanted = machine_irq_sources_wanted,
 		.serve = machine_irq_sources_serve,
 		.serve_rest = machine_irq_sources_serve_rest,
+		.watch = machine_irq_sources_watch,
 	};
 	rc = take_signals(machine);
 	if (rc)

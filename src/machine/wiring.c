@@ -54,6 +54,11 @@ void machine_irq_sources_serve_rest(void *opaque)
 	irq_sources_serve_rest(((struct machine *)opaque)->irq_sources);
 }
 
+void machine_irq_sources_watch(void *opaque, bool on)
+{
+	irq_sources_watch(((struct machine *)opaque)->irq_sources, on);
+}
+
 void machine_on_vcpu_state_changed(void *opaque, struct vcpu *vcpu)
 {
 	struct machine *machine = opaque;

@@ -140,6 +140,10 @@ static void *idler(void *opaque)
 	while (!atomic_load(&f->stop)) {
 		int count, busy = rand_r(&seed) % 400;
 
+		if (busy % 4 == 0) {
+			atomic_fetch_add(&f->by_idlers, irq_sources_look(f->set, 20000));
+			continue;
+		}
 		count = epoll_wait(irq_sources_idle_fd(f->set), events, ARRAY_SIZE(events),
 				   rand_r(&seed) % 3);
 		if (count > 0)
@@ -259,6 +263,27 @@ static void removing_waits_for_a_call_that_runs(void **state)
 	assert_int_equal(f->source[0].calls, 1);
 }
 
+static void what_comes_while_a_cpu_looks_is_left_to_it(void **state)
+{
+	struct fixture *f = *state;
+
+	add(&f->source[0], on_event);
+	irq_sources_watch(f->set, true);
+	irq_sources_watch(f->set, true);
+	irq_sources_watch(f->set, false);
+	signal_source(&f->source[0]);
+	/* It cannot be seen that nobody was woken, only that somebody was. */
+	usleep(20000);
+	assert_int_equal(f->source[0].calls, 0);
+	assert_true(irq_sources_look(f->set, 20000));
+	assert_int_equal(f->source[0].calls, 1);
+	signal_source(&f->source[0]);
+	/* It has gone without having looked. */
+	irq_sources_watch(f->set, false);
+	wait_until(f->source[0].calls == 2);
+	assert_false(irq_sources_look(f->set, 20000));
+}
+
 static void no_event_is_lost_while_idle_threads_come_and_go(void **state)
 {
 	struct fixture *f = *state;
@@ -334,6 +359,7 @@ int main(void)
 		TEST(unsuitable_descriptors_are_refused),
 		TEST(a_removed_source_is_not_called),
 		TEST(removing_waits_for_a_call_that_runs),
+		TEST(what_comes_while_a_cpu_looks_is_left_to_it),
 		TEST(no_event_is_lost_while_idle_threads_come_and_go),
 		TEST(sources_come_and_go_while_others_are_served),
 	};

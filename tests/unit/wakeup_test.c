@@ -119,6 +119,11 @@ static void idle_serve_rest(void *opaque)
 	irq_sources_serve_rest(((struct fixture *)opaque)->sources);
 }
 
+static void idle_watch(void *opaque, bool on)
+{
+	irq_sources_watch(((struct fixture *)opaque)->sources, on);
+}
+
 static void make_floating(void *opaque)
 {
 	struct fixture *f = opaque;
@@ -204,6 +209,7 @@ static struct fixture *create_with_source(void)
 		.wanted = idle_wanted,
 		.serve = idle_serve,
 		.serve_rest = idle_serve_rest,
+		.watch = idle_watch,
 	};
 	f->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_true(f->event >= 0);

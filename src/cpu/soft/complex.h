@@ -88,6 +88,8 @@ struct cpu_complex {
 	_Atomic uint64_t tod_last;  /* for STCK, which never gives a value twice */
 	atomic_uint unseen_writers; /* cpu_complex_stores_unseen() */
 	atomic_bool cannot_poll; /* the host's kernel has no epoll_pwait2(2) */
+	unsigned int host_cpus;
+	atomic_uint spinning; /* vCPUs that are idle, but awake */
 	int64_t tod_offset;         /* guest TOD minus the host's monotonic clock, TOD units */
 	uint64_t steering_offset;
 

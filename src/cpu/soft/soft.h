@@ -52,6 +52,7 @@
 
 #include "base/byteorder.h"
 #include "base/shared.h"
+#include "base/spin.h"
 #include "base/util.h"
 #include "cpu/arch.h"
 #include "cpu/vcpu.h"
@@ -227,7 +228,8 @@ struct vcpu {
 	bool asleep; /* the thread waits for wake, and was not woken; under lock */
 	bool polls; /* … or, when this is set too, for cpu_idle_ops.epoll */
 	atomic_bool serving; /* the thread looks at what came by it */
-	bool can_poll; /* the next two are of its thread */
+	bool can_poll; /* the next three are of its thread */
+	struct spin spin; /* how long it stays awake when it gets idle */
 	pthread_t thread;
 	sigset_t polling_mask;
 	atomic_bool in_guest;  /* may use its TLB; else flushes wait for nothing */
