@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/deadline.h"
+#include "base/spin.h"
 #include "base/util.h"
 
 /* Commands that wait to be asked for, and bytes of their payloads. */
@@ -57,6 +58,8 @@ struct user_channel {
 	uint64_t reading_until; /* the deadline of who reads; 0: none but that of the message */
 	bool asked; /* a thread waits for a command, until another one does not read … */
 	bool polling; /* … or for the socket and `kick` */
+	bool may_spin; /* awake at first */
+	struct spin command_spin;
 	unsigned waiters;
 	uint16_t next_id;
 	struct user_request *waiting;
@@ -98,6 +101,7 @@ struct user_channel *user_channel_new(int socket, unsigned timeout_ms,
 	channel->transfer_max = 4096;
 	channel->fds_max = 1;
 	channel->last_kept = &channel->first_kept;
+	channel->may_spin = spin_cpus() > 1;
 	pthread_mutex_init(&channel->send, NULL);
 	pthread_mutex_init(&channel->state, NULL);
 	pthread_condattr_init(&monotonic);
@@ -519,15 +523,22 @@ static void poll_for_command(struct user_channel *channel, int timeout_ms)
 {
 	struct pollfd ready[2] = { { .fd = channel->socket, .events = POLLIN },
 				   { .fd = channel->kick, .events = POLLIN } };
+	struct spin *spin = &channel->command_spin;
 	uint64_t count;
+	int found = 0;
 
 	channel->polling = true;
 	leave(channel);
-	poll(ready, 2, timeout_ms);
+	spin_begin(spin, spin_clock());
+	while (!found && channel->may_spin && spin_goes_on(spin, spin_clock()))
+		found = poll(ready, 2, 0);
+	if (!found)
+		poll(ready, 2, timeout_ms);
+	spin_end(spin, spin_clock());
 	pthread_mutex_lock(&channel->state);
 	channel->polling = false;
-	if (read(channel->kick, &count, sizeof(count)) < 0)
-		return; /* nobody has */
+	if (ready[1].revents && read(channel->kick, &count, sizeof(count)) < 0)
+		return; /* it has been seen */
 }
 
 int user_channel_command(struct user_channel *channel, struct user_message **message,
