@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/irq_sources.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "devices/device.h"
@@ -39,6 +40,19 @@ static int region_read(void *backend, unsigned region, uint64_t offset, void *da
 	return rc;
 }
 
+/*
+ * A device that is fast answers some stores, such as that to a doorbell, by an interrupt
+ * within the time that it takes the guest to find that it has nothing else to do. To go idle
+ * and come back takes it longer than this wait. It is tried, for each register.
+ */
+static void wait_for_answer(struct user_client *c, unsigned region, uint64_t offset)
+{
+	struct spin_guess *guess = &c->answers[(offset / 4 + region) % ARRAY_SIZE(c->answers)];
+
+	if (c->may_spin && spin_guess(guess))
+		spin_guess_was(guess, irq_sources_look(c->irq_sources, USER_CLIENT_ANSWER_NS));
+}
+
 static int region_write(void *backend, unsigned region, uint64_t offset, const void *data,
 			size_t length)
 {
@@ -48,6 +62,8 @@ static int region_write(void *backend, unsigned region, uint64_t offset, const v
 	pthread_rwlock_rdlock(&c->lock);
 	rc = user_client_write(c, region, offset, data, length);
 	pthread_rwlock_unlock(&c->lock);
+	if (!rc && region <= VFIO_PCI_BAR5_REGION_INDEX)
+		wait_for_answer(c, region, offset);
 	return rc;
 }
 
@@ -331,6 +347,8 @@ static int make(struct user_client *c, const struct device_config *config, struc
 
 	if (rc)
 		return rc;
+	c->irq_sources = config->irq_sources;
+	c->may_spin = spin_cpus() > 1;
 	made->mappings_max = c->regions_max;
 	c->function = passthrough_create(&setup, made, &rc, reason, reason_size);
 	if (!c->function)

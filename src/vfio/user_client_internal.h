@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/deadline.h"
+#include "base/spin.h"
 #include "vfio/passthrough.h"
 #include "vfio/user_channel.h"
 #include "vfio/user_memory.h"
@@ -35,6 +36,9 @@
 struct device_host;
 
 #define USER_CLIENT_TIMEOUT_MS 10000
+/* For so long a CPU waits for an interrupt that a store is answered by. */
+#define USER_CLIENT_ANSWER_NS 25000
+#define USER_CLIENT_ANSWERS 64
 /* A reset waits so long for a server to come back. */
 #define USER_CLIENT_RETURN_MS 5000
 
@@ -69,6 +73,9 @@ struct user_client {
 	atomic_bool bus_master;
 	/* The eventfds of errors and requests, which stay; the caller's. -1: none. */
 	int error_fd, request_fd;
+	struct irq_sources *irq_sources;
+	bool may_spin;
+	struct spin_guess answers[USER_CLIENT_ANSWERS]; /* by register */
 
 	pthread_t thread;
 	bool thread_started;
