@@ -306,8 +306,8 @@ static int read_one(struct user_channel *channel, uint64_t until)
 		why = take_reply(channel, message);
 	else if (!rc && !channel->ops)
 		why = keep_command(channel, message);
-	if (!rc)
-		user_fds_close(&message->fds);
+	/* Those that nobody has taken; of a command that is refused, too. */
+	user_fds_close(&message->fds);
 	if (!rc && !why)
 		return 0;
 	if (rc == -EAGAIN && !until)

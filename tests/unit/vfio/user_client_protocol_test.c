@@ -6,6 +6,7 @@
 #include "peer.h"
 
 #include <endian.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -287,8 +288,21 @@ struct world {
 	struct dma_memory nothing;
 	struct device_made made;
 	atomic_uint errors;
+	unsigned descriptors; /* that were open before */
 	char error[DEVICE_ERROR_MAX];
 };
+
+static unsigned open_descriptors(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder))
+		count++;
+	closedir(folder);
+	return count;
+}
 
 static void unplug_wanted(void *opaque, uint32_t fid)
 {
@@ -311,9 +325,11 @@ static int setup(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct fake *f = &w->fake;
+	const unsigned descriptors = open_descriptors();
 	int memory = peer_memory(PAGES * PAGE_SIZE, true);
 	uint8_t *bar;
 
+	w->descriptors = descriptors;
 	snprintf(f->folder, sizeof(f->folder), "/tmp/user-client-XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
 	snprintf(f->path, sizeof(f->path), "%s/s", f->folder);
@@ -400,6 +416,8 @@ static int teardown(void **state)
 	irq_sources_destroy(w->sources);
 	munmap(w->host.memory, PAGES * PAGE_SIZE);
 	close(w->host.memory_fd);
+	/* Whatever the server has sent along is closed. */
+	assert_int_equal(open_descriptors(), w->descriptors);
 	free(w);
 	return 0;
 }
