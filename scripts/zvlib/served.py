@@ -11,11 +11,12 @@ from zvlib import run
 class Server:
     """`zvisor device`, which is listening when this has been made."""
 
-    def __init__(self, device, socket):
+    def __init__(self, device, socket, more=()):
         self.socket = socket
         self.lines = []
         self.changed = threading.Condition()
-        self.process = subprocess.Popen([run.zvisor_program(), "device", f"{device},socket={socket}"],
+        self.process = subprocess.Popen([run.zvisor_program(), "device", f"{device},socket={socket}",
+                                         *more],
                                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.thread = threading.Thread(target=self._read)
         self.thread.start()

@@ -24,9 +24,9 @@ def serve(tmp_path):
     """serve("nvme,file=...", name) starts a server; again with the same name: after it was killed."""
     servers = []
 
-    def start(device, name):
+    def start(device, name, more=()):
         # A socket's name has to be short.
-        server = Server(device, os.path.join(tmp_path, name))
+        server = Server(device, os.path.join(tmp_path, name), more)
         servers.append(server)
         return server
     yield start
@@ -61,6 +61,28 @@ def test_served_disks_hold_what_the_guest_wrote(boot, make_disk, disktool, serve
         assert content(disks[name]) == after_writers(before[name], writers, rounds), f"disk {name} differs"
     for server in servers.values():
         server.wait_for("the client is gone: the other side has closed the connection")
+
+
+@pytest.mark.parametrize("direct", ["on", "off"])
+def test_direct_mapping_needs_no_message_for_each_transfer(boot, newer_guest, make_disk, serve, direct):
+    """Without it there are as many as transfers, which shows that they are counted."""
+    reads = 2000
+    server = serve(f"nvme,file={make_disk('disk', 16 * MIB)},serial=disk", "disk",
+                   ("--trace", "user_server_command"))
+    machine = boot(
+        f"""
+        modprobe nvme || exit 1
+        served=$(disk disk) || exit 1
+        dd if=$served of=/dev/null bs=4k count={reads} iflag=direct 2>/dev/null || exit 1
+        """,
+        other_guest=newer_guest, append="quiet iommu.passthrough=1",
+        devices=[f"vfio-user,socket={server.socket},relaxed-translation={direct}"])
+    finish(machine, 120)
+    server.wait_for("the client is gone: the other side has closed the connection")
+    commands = [line.split()[2] for line in server.lines if " user_server_command: " in line]
+    assert commands.count("REGION_WRITE") >= reads
+    maps, unmaps = commands.count("DMA_MAP"), commands.count("DMA_UNMAP")
+    assert (maps < 20 and unmaps < 20) if direct == "on" else maps >= reads, (maps, unmaps)
 
 
 SCRIPT = """
