@@ -219,8 +219,8 @@ static int ask_for_maps(struct user_client *c, const struct user_region *regions
 	}
 	for (size_t i = 0; i < count; i++) {
 		struct user_request *request = &window[i].request;
-		int error = request->error ? request->error :
-					     user_channel_wait(c->channel, request);
+		/* Also for one that could not be sent: until it is done, it is the channel's. */
+		int error = user_channel_wait(c->channel, request);
 
 		if (request->reply_fd >= 0)
 			close(request->reply_fd);
@@ -313,7 +313,7 @@ static void send_unmap(struct user_client *c, struct unmapping *u, uint64_t addr
 
 static void wait_for_unmap(struct user_client *c, struct unmapping *u)
 {
-	int rc = u->request.error ? u->request.error : user_channel_wait(c->channel, &u->request);
+	int rc = user_channel_wait(c->channel, &u->request);
 
 	if (u->request.reply_fd >= 0)
 		close(u->request.reply_fd);
