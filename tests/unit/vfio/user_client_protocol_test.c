@@ -88,14 +88,20 @@ struct fake {
 	unsigned skip; /* but so many first */
 	twist_function *twist;
 	bool always; /* and all that come after it */
-	const char *text; /* whatever a twist goes by */
+	const char *text;     /* whatever a twist goes by */
 	uint32_t number;
 	size_t length;
 	uint8_t bytes[256];
 	int results[16];
 	int socket; /* of the client; -1: none */
 
-	/* The thread's. */
+	/* The thread's: what a twist goes by, when its turn has come. */
+	struct {
+		const char *text;
+		uint32_t number;
+		size_t length;
+		uint8_t bytes[256];
+	} now;
 	uint8_t buffer[USER_PAYLOAD_MAX], answer[8192];
 };
 
@@ -213,6 +219,10 @@ static twist_function *take_twist(struct fake *f, unsigned command)
 	pthread_mutex_lock(&f->lock);
 	if (f->twist && f->command == command && (!f->skip || !f->skip--)) {
 		twist = f->twist;
+		f->now.text = f->text;
+		f->now.number = f->number;
+		f->now.length = f->length;
+		memcpy(f->now.bytes, f->bytes, sizeof(f->bytes));
 		if (!f->always)
 			f->twist = NULL;
 	}
@@ -233,6 +243,14 @@ static void set_socket(struct fake *f, int socket)
 	f->socket = socket;
 	if (f->quit && socket >= 0)
 		shutdown(socket, SHUT_RDWR);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void hang_up_on_client(struct fake *f)
+{
+	pthread_mutex_lock(&f->lock);
+	if (f->socket >= 0)
+		shutdown(f->socket, SHUT_RDWR);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -361,6 +379,13 @@ static int setup(void **state)
 	return 0;
 }
 
+/* What the server did before it answered has been done before what comes now. */
+static void settle(struct fake *f)
+{
+	pthread_mutex_lock(&f->lock);
+	pthread_mutex_unlock(&f->lock);
+}
+
 static int create(struct world *w, const char *more)
 {
 	struct device_config config;
@@ -373,6 +398,7 @@ static int create(struct world *w, const char *more)
 	w->made = (struct device_made){ 0 };
 	rc = device_create_on(&config, "client0", &w->host, &w->made, w->error, sizeof(w->error));
 	device_config_clear(&config);
+	settle(&w->fake);
 	if (!rc)
 		assert_int_equal(pci_function_attach(w->made.function, w->space, &msi_ops, w), 0);
 	return rc;
@@ -405,7 +431,7 @@ static int teardown(void **state)
 
 	destroy(w);
 	f->quit = true;
-	set_socket(f, f->socket);
+	hang_up_on_client(f);
 	shutdown(f->listener, SHUT_RDWR);
 	pthread_join(f->thread, NULL);
 	close(f->listener);
@@ -427,6 +453,7 @@ static uint64_t load(struct world *w, unsigned bar, uint64_t offset)
 	uint64_t value = 0;
 
 	assert_int_equal(pci_function_bar_read(w->made.function, bar, offset, 8, &value), 0);
+	settle(&w->fake);
 	return value;
 }
 
@@ -473,10 +500,10 @@ static bool say_version(struct fake *f, int socket, struct user_message *message
 	struct {
 		struct user_version version;
 		char text[512];
-	} hello = { { (uint16_t)(f->number >> 16), (uint16_t)f->number }, "" };
+	} hello = { { (uint16_t)(f->now.number >> 16), (uint16_t)f->now.number }, "" };
 
-	memcpy(hello.text, f->text, f->length);
-	reply(socket, message, 0, 0, &hello, 4 + f->length, NULL);
+	memcpy(hello.text, f->now.text, f->now.length);
+	reply(socket, message, 0, 0, &hello, 4 + f->now.length, NULL);
 	return true;
 }
 
@@ -553,13 +580,13 @@ static void version_that_cannot_be_used_is_refused_in_a_line(void **state)
 
 static bool say_bytes(struct fake *f, int socket, struct user_message *message)
 {
-	reply(socket, message, 0, 0, f->bytes, f->length, NULL);
+	reply(socket, message, 0, 0, f->now.bytes, f->now.length, NULL);
 	return true;
 }
 
 static bool say_error(struct fake *f, int socket, struct user_message *message)
 {
-	reply(socket, message, USER_ERROR, f->number, NULL, 0, NULL);
+	reply(socket, message, USER_ERROR, f->now.number, NULL, 0, NULL);
 	return true;
 }
 
@@ -639,7 +666,7 @@ static bool say_region(struct fake *f, int socket, struct user_message *message)
 	memcpy(&info, message->payload, sizeof(info));
 	if (info.index != 2)
 		return answer(f, socket, message);
-	reply(socket, message, 0, 0, f->bytes, f->length, &f->file);
+	reply(socket, message, 0, 0, f->now.bytes, f->now.length, &f->file);
 	return true;
 }
 
@@ -761,7 +788,7 @@ struct wrong {
 
 static bool say_wrong(struct fake *f, int socket, struct user_message *message)
 {
-	const struct wrong *wrong = (const struct wrong *)f->text;
+	const struct wrong *wrong = (const struct wrong *)f->now.text;
 	struct user_header header = {
 		.id = (uint16_t)(message->header.id + wrong->id),
 		.command = wrong->command ? (uint16_t)wrong->command : message->header.command,
@@ -819,9 +846,7 @@ static void server_that_dies_is_told_of_though_nobody_asks(void **state)
 {
 	struct world *w = *state;
 
-	pthread_mutex_lock(&w->fake.lock);
-	shutdown(w->fake.socket, SHUT_RDWR);
-	pthread_mutex_unlock(&w->fake.lock);
+	hang_up_on_client(&w->fake);
 	expect_line(0, "the other side has closed the connection");
 	expect_gone(w, "closed the connection");
 }
