@@ -16,6 +16,7 @@
 
 #include "base/deadline.h"
 #include "base/util.h"
+#include "peer.h"
 
 #define CONFIG_SIZE 4096u
 
@@ -52,7 +53,7 @@ static void answer_region_info(struct fake_server *s, int socket,
 {
 	struct {
 		struct user_region_info info;
-		struct vfio_region_info_cap_sparse_mmap sparse;
+		struct peer_sparse sparse;
 		struct vfio_region_sparse_mmap_area area[FAKE_AREAS_MAX];
 	} reply = { 0 };
 	size_t length = sizeof(reply.info);

@@ -9,12 +9,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <linux/vfio.h>
 #include <stdbool.h>
 
 #include "vfio/user_protocol.h"
 
 /* Wait no longer than this for anything. */
 #define PEER_PATIENCE_MS 20000
+
+/* struct vfio_region_info_cap_sparse_mmap, with the areas left to whoever puts them behind it. */
+struct peer_sparse {
+	struct vfio_info_cap_header header;
+	uint32_t nr_areas, reserved;
+};
 
 /* Send; `size` in the header is that of header and payload, unless `header` says otherwise. */
 void peer_send(int socket, unsigned command, uint32_t flags, const void *payload, size_t length,

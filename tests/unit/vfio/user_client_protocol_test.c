@@ -672,7 +672,7 @@ static bool say_region(struct fake *f, int socket, struct user_message *message)
 
 struct sparse {
 	struct user_region_info info;
-	struct vfio_region_info_cap_sparse_mmap sparse;
+	struct peer_sparse sparse;
 	struct vfio_region_sparse_mmap_area area[4];
 };
 
