@@ -132,6 +132,7 @@ static void take_capabilities(struct vfio_iommu *iommu, const struct info *info,
 static int get_info(int container, struct info *info)
 {
 	struct vfio_iommu_type1_info head = { .argsz = INFO_USUAL };
+	unsigned attempts = 0;
 
 	do {
 		uint8_t *bytes = realloc(info->bytes, head.argsz);
@@ -146,7 +147,7 @@ static int get_info(int container, struct info *info)
 		if (ioctl(container, VFIO_IOMMU_GET_INFO, bytes))
 			return -errno;
 		memcpy(&head, bytes, sizeof(head));
-	} while (head.argsz > info->size && head.argsz <= INFO_MAX);
+	} while (head.argsz > info->size && head.argsz <= INFO_MAX && ++attempts < 8);
 	return head.argsz > info->size ? -E2BIG : 0;
 }
 
