@@ -38,6 +38,8 @@
 #ifndef ZPCI_PCI_H
 #define ZPCI_PCI_H
 
+/* Registers of config space and their bits have the names that Linux gives them. */
+#include <linux/pci_regs.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,36 +56,6 @@ struct pci_function;
 #define PCI_CONFIG_SIZE 4096
 #define PCI_MSIX_VECTORS_MAX 2048
 #define PCI_BLOCK_MAX 4096 /* bytes of one block store */
-
-/* Offsets of the type 0 header, and bits there. Those of <linux/pci_regs.h> are spelled as there. */
-#define PCI_VENDOR_ID 0x00
-#define PCI_DEVICE_ID 0x02
-#define PCI_COMMAND 0x04
-#define PCI_STATUS 0x06
-#define PCI_REVISION_ID 0x08
-#define PCI_CLASS_CODE 0x09 /* 3 bytes: interface, subclass, class */
-#define PCI_HEADER_TYPE 0x0e
-#define PCI_HEADER_MULTIFUNCTION 0x80
-#define PCI_BAR0 0x10
-#define PCI_SUBSYSTEM_VENDOR_ID 0x2c
-#define PCI_SUBSYSTEM_ID 0x2e
-#define PCI_ROM_ADDRESS 0x30
-#define PCI_CAPABILITY_POINTER 0x34
-#define PCI_INTERRUPT_LINE 0x3c
-#define PCI_INTERRUPT_PIN 0x3d
-
-#define PCI_COMMAND_MEMORY 0x2
-#define PCI_COMMAND_MASTER 0x4
-#define PCI_COMMAND_PARITY 0x40
-#define PCI_COMMAND_SERR 0x100
-#define PCI_COMMAND_INTX_DISABLE 0x400
-#define PCI_STATUS_CAPABILITIES 0x0010
-
-#define PCI_CAPABILITY_PM 0x01
-#define PCI_CAPABILITY_MSI 0x05
-#define PCI_CAPABILITY_VENDOR 0x09
-#define PCI_CAPABILITY_EXPRESS 0x10
-#define PCI_CAPABILITY_MSIX 0x11
 
 /*
  * What a function counts beside loads and stores, as formats of the measurement

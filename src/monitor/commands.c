@@ -139,7 +139,7 @@ static void describe_function(void *opaque, const struct machine_device_info *in
 		json_pack("{s:i, s:i, s:s, s:i, s:{s:i}, s:{s:i, s:i, s:i, s:i}, s:i, s:o, "
 			  "s:{s:I, s:I, s:s}}",
 			  "irq_pin", 0, "bus", bus, "qdev_id", info->id, "slot", slot,
-			  "class_info", "class", config_word(function, PCI_CLASS_CODE + 1), "id",
+			  "class_info", "class", config_word(function, PCI_CLASS_PROG + 1), "id",
 			  "device", config_word(function, PCI_DEVICE_ID), "subsystem-vendor",
 			  config_word(function, PCI_SUBSYSTEM_VENDOR_ID), "vendor",
 			  config_word(function, PCI_VENDOR_ID), "subsystem",

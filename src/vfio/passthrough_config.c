@@ -35,57 +35,12 @@
 #define HEADER_SIZE 0x40
 #define CLASSIC_SIZE 0x100 /* where extended capabilities begin */
 
-/* Registers of the header that are not in zpci/pci.h. */
-#define CACHE_LINE_SIZE 0x0c
-#define HEADER_TYPE_MASK 0x7f
-#define CARDBUS_CIS 0x28
-#define MIN_GRANT 0x3e
-#define STATUS_INTERRUPT 0x0008
-
-#define BAR_IO 0x1
-#define BAR_TYPE_64 0x4
-#define BAR_PREFETCH 0x8
-
-#define CAPABILITY_ENHANCED_ALLOCATION 0x14
-#define CAPABILITY_ADVANCED_FEATURES 0x13
-
-/* Power management. */
-#define PM_CAPABILITIES 2
-#define PM_CONTROL 4
-#define PM_VERSION_MASK 0x0007
-#define PM_STATE_MASK 0x0003
-#define PM_NO_SOFT_RESET 0x0008
-#define PM_LENGTH 8
-
-/* PCI Express. */
-#define EXPRESS_CAPABILITIES 4
-#define EXPRESS_CAN_RESET (1u << 28)
-#define EXPRESS_CONTROL_HIGH 9
-#define EXPRESS_RESET_HIGH 0x80
-
-/* Advanced Features. */
-#define AF_CAPABILITIES 3
-#define AF_CAN_RESET 0x02
-#define AF_CONTROL 4
-#define AF_RESET 0x01
+#define EXT_CAP_ID_VF_REBAR 0x24 /* PCI_EXT_CAP_ID_VF_REBAR, since 6.16 */
 #define AF_LENGTH 6
-
-#define MSI_CONTROL 2
-#define MSI_MULTIPLE_SHIFT 1
-#define MSI_64BIT 0x0080
-#define MSI_MASKS 0x0100
-#define MSIX_CONTROL 2
-#define MSIX_TABLE 4
-#define MSIX_PBA 8
-#define MSIX_LENGTH 12
-
-#define EXTENDED_ARI 0x0e
-#define EXTENDED_ATS 0x0f
-#define EXTENDED_SRIOV 0x10
-#define EXTENDED_PRI 0x13
-#define EXTENDED_RESIZABLE_BAR 0x15
-#define EXTENDED_PASID 0x1b
-#define EXTENDED_VF_RESIZABLE_BAR 0x24
+#define MSIX_LENGTH (PCI_MSIX_PBA + 4)
+/* The byte that a function-level reset is asked for in, and its bit there. */
+#define EXPRESS_RESET (PCI_EXP_DEVCTL + 1)
+#define EXPRESS_RESET_BIT (PCI_EXP_DEVCTL_BCR_FLR >> 8)
 
 /* --- what the guest reads and writes ------------------------------------------------- */
 
@@ -133,8 +88,8 @@ void passthrough_config_write(void *device, unsigned offset, unsigned size, uint
 	uint8_t bytes[4];
 
 	store_le32(bytes, value);
-	if (asks_for_reset(p->express_reset, EXPRESS_RESET_HIGH, offset, size, bytes) ||
-	    asks_for_reset(p->af_reset, AF_RESET, offset, size, bytes)) {
+	if (asks_for_reset(p->express_reset, EXPRESS_RESET_BIT, offset, size, bytes) ||
+	    asks_for_reset(p->af_reset, PCI_AF_CTRL_FLR, offset, size, bytes)) {
 		pci_function_reset(p->function);
 		return;
 	}
@@ -211,26 +166,26 @@ static void hide(struct passthrough *p, struct layout *l, unsigned offset, unsig
 
 static void describe_power_management(struct passthrough *p, struct layout *l, unsigned at)
 {
-	uint16_t capabilities = load_le16(l->config + at + PM_CAPABILITIES) & PM_VERSION_MASK;
+	uint16_t capabilities = load_le16(l->config + at + PCI_PM_PMC) & PCI_PM_CAP_VER_MASK;
 
-	hide(p, l, at + PM_CAPABILITIES, PM_LENGTH - PM_CAPABILITIES);
-	store_le16(l->config + at + PM_CAPABILITIES, capabilities);
-	store_le16(l->config + at + PM_CONTROL, PM_NO_SOFT_RESET);
-	store_le16(l->writable + at + PM_CONTROL, PM_STATE_MASK);
+	hide(p, l, at + PCI_PM_PMC, PCI_PM_SIZEOF - PCI_PM_PMC);
+	store_le16(l->config + at + PCI_PM_PMC, capabilities);
+	store_le16(l->config + at + PCI_PM_CTRL, PCI_PM_CTRL_NO_SOFT_RESET);
+	store_le16(l->writable + at + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
 }
 
 static void describe_express(struct passthrough *p, const struct layout *l, unsigned at)
 {
-	if (load_le32(l->config + at + EXPRESS_CAPABILITIES) & EXPRESS_CAN_RESET)
-		p->express_reset = at + EXPRESS_CONTROL_HIGH;
+	if (load_le32(l->config + at + PCI_EXP_DEVCAP) & PCI_EXP_DEVCAP_FLR)
+		p->express_reset = at + EXPRESS_RESET;
 }
 
 static void describe_advanced_features(struct passthrough *p, struct layout *l, unsigned at)
 {
 	keep(p, at, AF_LENGTH);
-	store_le16(l->config + at + AF_CONTROL, 0);
-	if (l->config[at + AF_CAPABILITIES] & AF_CAN_RESET)
-		p->af_reset = at + AF_CONTROL;
+	store_le16(l->config + at + PCI_AF_CTRL, 0);
+	if (l->config[at + PCI_AF_CAP] & PCI_AF_CAP_FLR)
+		p->af_reset = at + PCI_AF_CTRL;
 }
 
 static unsigned irq_count(struct passthrough *p, unsigned index)
@@ -243,12 +198,13 @@ static unsigned irq_count(struct passthrough *p, unsigned index)
 /* False: the capability is not to be seen. */
 static bool describe_msi(struct passthrough *p, struct layout *l, unsigned at)
 {
-	uint16_t control = load_le16(l->config + at + MSI_CONTROL);
-	unsigned vectors = 1u << (control >> MSI_MULTIPLE_SHIFT & 7);
-	unsigned length = 10 + (control & MSI_64BIT ? 4 : 0) + (control & MSI_MASKS ? 10 : 0);
+	uint16_t control = load_le16(l->config + at + PCI_MSI_FLAGS);
+	unsigned vectors = 1u << ((control & PCI_MSI_FLAGS_QMASK) >> 1);
+	unsigned length = 10 + (control & PCI_MSI_FLAGS_64BIT ? 4 : 0) +
+			  (control & PCI_MSI_FLAGS_MASKBIT ? 10 : 0);
 	unsigned count = irq_count(p, VFIO_PCI_MSI_IRQ_INDEX);
 
-	hide(p, l, at + MSI_CONTROL, length - MSI_CONTROL);
+	hide(p, l, at + PCI_MSI_FLAGS, length - PCI_MSI_FLAGS);
 	while (vectors > count)
 		vectors /= 2;
 	if (!vectors || l->msi)
@@ -261,11 +217,11 @@ static bool describe_msi(struct passthrough *p, struct layout *l, unsigned at)
 
 static bool describe_msix(struct passthrough *p, struct layout *l, unsigned at)
 {
-	unsigned vectors = (load_le16(l->config + at + MSIX_CONTROL) & 0x7ff) + 1;
-	uint32_t table = load_le32(l->config + at + MSIX_TABLE);
-	uint32_t pba = load_le32(l->config + at + MSIX_PBA);
+	unsigned vectors = (load_le16(l->config + at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1;
+	uint32_t table = load_le32(l->config + at + PCI_MSIX_TABLE);
+	uint32_t pba = load_le32(l->config + at + PCI_MSIX_PBA);
 
-	hide(p, l, at + MSIX_CONTROL, MSIX_LENGTH - MSIX_CONTROL);
+	hide(p, l, at + PCI_MSIX_FLAGS, MSIX_LENGTH - PCI_MSIX_FLAGS);
 	vectors = MIN(vectors, irq_count(p, VFIO_PCI_MSIX_IRQ_INDEX));
 	if (!vectors || l->msix)
 		return false;
@@ -280,20 +236,20 @@ static bool describe_msix(struct passthrough *p, struct layout *l, unsigned at)
 static bool describe_capability(struct passthrough *p, struct layout *l, unsigned at)
 {
 	switch (l->config[at]) {
-	case PCI_CAPABILITY_PM:
+	case PCI_CAP_ID_PM:
 		describe_power_management(p, l, at);
 		return true;
-	case PCI_CAPABILITY_EXPRESS:
+	case PCI_CAP_ID_EXP:
 		describe_express(p, l, at);
 		return true;
-	case CAPABILITY_ADVANCED_FEATURES:
+	case PCI_CAP_ID_AF:
 		describe_advanced_features(p, l, at);
 		return true;
-	case PCI_CAPABILITY_MSI:
+	case PCI_CAP_ID_MSI:
 		return describe_msi(p, l, at);
-	case PCI_CAPABILITY_MSIX:
+	case PCI_CAP_ID_MSIX:
 		return describe_msix(p, l, at);
-	case CAPABILITY_ENHANCED_ALLOCATION:
+	case PCI_CAP_ID_EA:
 		return false;
 	default:
 		return true;
@@ -304,13 +260,14 @@ static bool describe_capability(struct passthrough *p, struct layout *l, unsigne
 static void describe_capabilities(struct passthrough *p, struct layout *l)
 {
 	uint8_t *config = l->config;
-	bool has_list = load_le16(config + PCI_STATUS) & PCI_STATUS_CAPABILITIES;
-	unsigned at = config[PCI_CAPABILITY_POINTER] & ~3u, link = PCI_CAPABILITY_POINTER;
+	bool has_list = load_le16(config + PCI_STATUS) & PCI_STATUS_CAP_LIST;
+	unsigned at = config[PCI_CAPABILITY_LIST] & ~3u, link = PCI_CAPABILITY_LIST;
 	bool seen[CLASSIC_SIZE / 4] = { false };
 
-	config[PCI_CAPABILITY_POINTER] = 0;
+	config[PCI_CAPABILITY_LIST] = 0;
 	/* The last bytes have no room for a body. */
-	while (has_list && at >= HEADER_SIZE && at < CLASSIC_SIZE - MSI_CONTROL && !seen[at / 4]) {
+	while (has_list && at >= HEADER_SIZE && at < CLASSIC_SIZE - PCI_MSI_FLAGS &&
+	       !seen[at / 4]) {
 		unsigned next = config[at + 1] & ~3u;
 
 		seen[at / 4] = true;
@@ -324,20 +281,20 @@ static void describe_capabilities(struct passthrough *p, struct layout *l)
 		}
 		at = next;
 	}
-	if (!config[PCI_CAPABILITY_POINTER])
-		config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_CAPABILITIES;
+	if (!config[PCI_CAPABILITY_LIST])
+		config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_CAP_LIST;
 }
 
 static bool extended_is_shown(unsigned id)
 {
 	switch (id) {
-	case EXTENDED_ARI:
-	case EXTENDED_ATS:
-	case EXTENDED_SRIOV:
-	case EXTENDED_PRI:
-	case EXTENDED_RESIZABLE_BAR:
-	case EXTENDED_PASID:
-	case EXTENDED_VF_RESIZABLE_BAR:
+	case PCI_EXT_CAP_ID_ARI:
+	case PCI_EXT_CAP_ID_ATS:
+	case PCI_EXT_CAP_ID_SRIOV:
+	case PCI_EXT_CAP_ID_PRI:
+	case PCI_EXT_CAP_ID_REBAR:
+	case PCI_EXT_CAP_ID_PASID:
+	case EXT_CAP_ID_VF_REBAR:
 		return false;
 	default:
 		return true;
@@ -385,27 +342,27 @@ static void describe_header(struct passthrough *p, uint8_t *config)
 		unsigned offset, length;
 	} forwarded[] = {
 		{ PCI_STATUS + 1, 1 },
-		{ CACHE_LINE_SIZE, 2 },
-		{ CARDBUS_CIS, 4 },
-		{ MIN_GRANT, 2 },
+		{ PCI_CACHE_LINE_SIZE, 2 },
+		{ PCI_CARDBUS_CIS, 4 },
+		{ PCI_MIN_GNT, 2 },
 	};
 
 	memset(p->kept, 1, HEADER_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(forwarded); i++)
 		memset(p->kept + forwarded[i].offset, 0, forwarded[i].length);
-	config[PCI_STATUS] &= (uint8_t)~STATUS_INTERRUPT;
+	config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTERRUPT;
 	memset(config + PCI_COMMAND, 0, 2);
 	/* No built-in self-test, no ROM, no interrupt line; one function. */
 	memset(config + PCI_HEADER_TYPE, 0, 2);
 	memset(config + PCI_ROM_ADDRESS, 0, 4);
-	memset(config + PCI_CAPABILITY_POINTER + 1, 0, PCI_INTERRUPT_PIN - PCI_CAPABILITY_POINTER);
+	memset(config + PCI_CAPABILITY_LIST + 1, 0, PCI_INTERRUPT_PIN - PCI_CAPABILITY_LIST);
 }
 
 static int describe_bars(struct passthrough *p, const uint8_t *config, char *error,
 			 size_t error_size)
 {
 	for (unsigned i = 0; i < PCI_BAR_COUNT; i++) {
-		uint32_t word = load_le32(config + PCI_BAR0 + 4 * i);
+		uint32_t word = load_le32(config + PCI_BASE_ADDRESS_0 + 4 * i);
 		struct passthrough_region region = { 0 };
 		int rc = p->ops->region_info(p->backend, i, &region);
 
@@ -414,10 +371,11 @@ static int describe_bars(struct passthrough *p, const uint8_t *config, char *err
 			return rc;
 		}
 		/* There is no I/O space on Z. */
-		if (!region.size || word & BAR_IO)
+		if (!region.size || word & PCI_BASE_ADDRESS_SPACE_IO)
 			continue;
-		if (pci_function_add_bar(p->function, i, region.size, word & BAR_TYPE_64,
-					 word & BAR_PREFETCH)) {
+		if (pci_function_add_bar(p->function, i, region.size,
+					 word & PCI_BASE_ADDRESS_MEM_TYPE_64,
+					 word & PCI_BASE_ADDRESS_MEM_PREFETCH)) {
 			snprintf(error, error_size, "BAR %u makes no sense: %#x, %llu bytes", i,
 				 word, (unsigned long long)region.size);
 			return -EINVAL;
@@ -451,7 +409,7 @@ static int read_config(struct passthrough *p, uint8_t *config, char *error, size
 		snprintf(error, error_size, "the device does not answer");
 		return -ENODEV;
 	}
-	if (config[PCI_HEADER_TYPE] & HEADER_TYPE_MASK) {
+	if (config[PCI_HEADER_TYPE] & PCI_HEADER_TYPE_MASK) {
 		snprintf(error, error_size,
 			 "it is a bridge, and no function that a guest could have");
 		return -EINVAL;
@@ -483,14 +441,15 @@ static int place(struct passthrough *p, const struct layout *l, char *error, siz
 	const uint8_t *config = l->config;
 	int rc = 0;
 
-	(void)pci_function_place_config(f, 0, config, NULL, PCI_BAR0);
-	(void)pci_function_place_config(f, CARDBUS_CIS, config + CARDBUS_CIS, NULL,
-					PCI_INTERRUPT_LINE - CARDBUS_CIS);
+	(void)pci_function_place_config(f, 0, config, NULL, PCI_BASE_ADDRESS_0);
+	(void)pci_function_place_config(f, PCI_CARDBUS_CIS, config + PCI_CARDBUS_CIS, NULL,
+					PCI_INTERRUPT_LINE - PCI_CARDBUS_CIS);
 	(void)pci_function_place_config(f, HEADER_SIZE, config + HEADER_SIZE,
 					l->writable + HEADER_SIZE, PCI_CONFIG_SIZE - HEADER_SIZE);
 	if (l->msi)
-		rc = pci_function_place_msi(f, l->msi, l->msi_vectors, l->msi_control & MSI_64BIT,
-					    l->msi_control & MSI_MASKS);
+		rc = pci_function_place_msi(f, l->msi, l->msi_vectors,
+					    l->msi_control & PCI_MSI_FLAGS_64BIT,
+					    l->msi_control & PCI_MSI_FLAGS_MASKBIT);
 	if (!rc && l->msix)
 		rc = pci_function_place_msix(f, l->msix, l->msix_vectors, l->msix_table & 7,
 					     l->msix_table & ~7u, l->msix_pba & 7,

@@ -12,11 +12,6 @@
 #include "base/trace.h"
 #include "base/util.h"
 
-/* Offset and bit in the MSI-X and MSI capabilities; that of MSI is in byte 2, too. */
-#define CAPABILITY_CONTROL 2
-#define MSIX_ENABLE 0x8000
-#define MSI_ENABLE 0x0001
-
 struct irq_type {
 	int *eventfds;
 	unsigned count;
@@ -91,10 +86,10 @@ static bool is_eventfd(int fd)
 static void enable_capability(struct user_server *server, uint32_t index, bool on)
 {
 	bool msix = index == VFIO_PCI_MSIX_IRQ_INDEX;
-	uint8_t wanted = msix ? PCI_CAPABILITY_MSIX : PCI_CAPABILITY_MSI;
-	uint16_t bit = msix ? MSIX_ENABLE : MSI_ENABLE;
+	uint8_t wanted = msix ? PCI_CAP_ID_MSIX : PCI_CAP_ID_MSI;
+	uint16_t bit = msix ? PCI_MSIX_FLAGS_ENABLE : PCI_MSI_FLAGS_ENABLE;
 	struct pci_function *f = server->function;
-	unsigned offset = pci_function_config_read(f, PCI_CAPABILITY_POINTER, 1);
+	unsigned offset = pci_function_config_read(f, PCI_CAPABILITY_LIST, 1);
 	uint32_t control;
 
 	if (!msix && index != VFIO_PCI_MSI_IRQ_INDEX)
@@ -106,9 +101,10 @@ static void enable_capability(struct user_server *server, uint32_t index, bool o
 	}
 	if (!offset)
 		return;
-	control = pci_function_config_read(f, offset + CAPABILITY_CONTROL, 2);
+	/* PCI_MSI_FLAGS is at the same place. */
+	control = pci_function_config_read(f, offset + PCI_MSIX_FLAGS, 2);
 	control = on ? control | bit : control & ~(uint32_t)bit;
-	pci_function_config_write(f, offset + CAPABILITY_CONTROL, 2, control);
+	pci_function_config_write(f, offset + PCI_MSIX_FLAGS, 2, control);
 }
 
 static void on_vector(void *opaque, bool msix, unsigned vector)

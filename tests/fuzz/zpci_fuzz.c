@@ -655,9 +655,9 @@ static void set_up_vectors(struct pci_function *function)
 			      !pci_function_bar_write(function, 0, 0x1008 + 16 * i, 8, i),
 		      "no table of vectors");
 	}
-	for (unsigned at = pci_function_config_read(function, PCI_CAPABILITY_POINTER, 1); at;
+	for (unsigned at = pci_function_config_read(function, PCI_CAPABILITY_LIST, 1); at;
 	     at = pci_function_config_read(function, at + 1, 1)) {
-		if (pci_function_config_read(function, at, 1) == PCI_CAPABILITY_MSIX)
+		if (pci_function_config_read(function, at, 1) == PCI_CAP_ID_MSIX)
 			pci_function_config_write(function, at + 2, 2, 0x8000);
 	}
 }

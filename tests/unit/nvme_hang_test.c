@@ -90,9 +90,9 @@ static void expect_that_it_works(struct guest *g)
 
 static unsigned express(struct guest *g)
 {
-	unsigned at = pci_function_config_read(g->function, PCI_CAPABILITY_POINTER, 1);
+	unsigned at = pci_function_config_read(g->function, PCI_CAPABILITY_LIST, 1);
 
-	while (pci_function_config_read(g->function, at, 1) != PCI_CAPABILITY_EXPRESS)
+	while (pci_function_config_read(g->function, at, 1) != PCI_CAP_ID_EXP)
 		at = pci_function_config_read(g->function, at + 1, 1);
 	return at;
 }

@@ -66,7 +66,7 @@ static const struct pci_msi_ops msi_ops = { .deliver = deliver };
 
 static unsigned find_capability(struct pci_function *f, uint8_t id)
 {
-	unsigned at = pci_function_config_read(f, PCI_CAPABILITY_POINTER, 1);
+	unsigned at = pci_function_config_read(f, PCI_CAPABILITY_LIST, 1);
 
 	while (at && pci_function_config_read(f, at, 1) != id)
 		at = pci_function_config_read(f, at + 1, 1);
@@ -76,7 +76,7 @@ static unsigned find_capability(struct pci_function *f, uint8_t id)
 /* What a guest's PCI code does: message n for vector n, all unmasked. */
 static void enable_interrupts(struct pci_function *f)
 {
-	unsigned at = find_capability(f, PCI_CAPABILITY_MSIX);
+	unsigned at = find_capability(f, PCI_CAP_ID_MSIX);
 	uint32_t table = pci_function_config_read(f, at + 4, 4);
 	unsigned vectors = pci_function_msix_vectors(f);
 

@@ -254,28 +254,28 @@ static struct fake *new_device(void)
 	c = d->config;
 	store_le16(c + PCI_VENDOR_ID, 0x1b36);
 	store_le16(c + PCI_DEVICE_ID, 0x0010);
-	store_le16(c + PCI_STATUS, PCI_STATUS_CAPABILITIES | 0x8);
+	store_le16(c + PCI_STATUS, PCI_STATUS_CAP_LIST | 0x8);
 	store_le32(c + PCI_REVISION_ID, 0x01080202);
-	c[PCI_HEADER_TYPE] = PCI_HEADER_MULTIFUNCTION;
-	store_le32(c + PCI_BAR0, 0xfe000004); /* 64 bits */
-	store_le32(c + PCI_BAR0 + 8, 0xfd000000);
-	store_le32(c + PCI_BAR0 + 16, 0x0000c001); /* I/O */
+	c[PCI_HEADER_TYPE] = 0x80; /* one of several functions */
+	store_le32(c + PCI_BASE_ADDRESS_0, 0xfe000004); /* 64 bits */
+	store_le32(c + PCI_BASE_ADDRESS_0 + 8, 0xfd000000);
+	store_le32(c + PCI_BASE_ADDRESS_0 + 16, 0x0000c001); /* I/O */
 	store_le32(c + PCI_ROM_ADDRESS, 0xfc000000);
 	c[PCI_INTERRUPT_PIN] = 1;
-	c[PCI_CAPABILITY_POINTER] = AT_PM;
-	capability(d, AT_PM, PCI_CAPABILITY_PM, AT_MSI);
+	c[PCI_CAPABILITY_LIST] = AT_PM;
+	capability(d, AT_PM, PCI_CAP_ID_PM, AT_MSI);
 	store_le16(c + AT_PM + 2, 0xfe03);
-	capability(d, AT_MSI, PCI_CAPABILITY_MSI, AT_EXPRESS);
+	capability(d, AT_MSI, PCI_CAP_ID_MSI, AT_EXPRESS);
 	store_le16(c + AT_MSI + 2, 2 << 1); /* 4 vectors, 32 bits, no masks */
-	capability(d, AT_EXPRESS, PCI_CAPABILITY_EXPRESS, AT_MSIX);
+	capability(d, AT_EXPRESS, PCI_CAP_ID_EXP, AT_MSIX);
 	store_le16(c + AT_EXPRESS + 2, 2);
 	store_le32(c + AT_EXPRESS + 4, 1u << 28);
-	capability(d, AT_MSIX, PCI_CAPABILITY_MSIX, AT_EA);
+	capability(d, AT_MSIX, PCI_CAP_ID_MSIX, AT_EA);
 	store_le16(c + AT_MSIX + 2, 255); /* more than the host has */
 	store_le32(c + AT_MSIX + 4, TABLE);
 	store_le32(c + AT_MSIX + 8, PENDING);
 	capability(d, AT_EA, 0x14, AT_VENDOR);
-	capability(d, AT_VENDOR, PCI_CAPABILITY_VENDOR, 0);
+	capability(d, AT_VENDOR, PCI_CAP_ID_VNDR, 0);
 	c[AT_VENDOR + 2] = 16;
 	extended(d, 0x100, 0x10, 0x140); /* SR-IOV */
 	extended(d, 0x140, 0x01, 0x180);
@@ -391,7 +391,7 @@ static void the_list_of_capabilities_has_what_a_guest_may_see(void **state)
 {
 	static const unsigned expected[] = { AT_PM, AT_MSI, AT_EXPRESS, AT_MSIX, AT_VENDOR };
 	struct fake *d = *state;
-	unsigned at = config_read(d, PCI_CAPABILITY_POINTER, 1);
+	unsigned at = config_read(d, PCI_CAPABILITY_LIST, 1);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(expected); i++) {
 		assert_int_equal(at, expected[i]);
@@ -421,7 +421,7 @@ static void the_header_is_that_of_one_function_without_interrupt_line_and_rom(vo
 	assert_int_equal(config_read(d, PCI_HEADER_TYPE, 1), 0);
 	assert_int_equal(config_read(d, PCI_INTERRUPT_PIN, 1), 0);
 	assert_int_equal(config_read(d, PCI_ROM_ADDRESS, 4), 0);
-	assert_int_equal(config_read(d, PCI_STATUS, 1), PCI_STATUS_CAPABILITIES);
+	assert_int_equal(config_read(d, PCI_STATUS, 1), PCI_STATUS_CAP_LIST);
 	config_write(d, PCI_ROM_ADDRESS, 4, ~0u);
 	assert_int_equal(config_read(d, PCI_ROM_ADDRESS, 4), 0);
 }
@@ -433,9 +433,9 @@ static void bars_are_sized_without_the_device(void **state)
 	assert_int_equal(pci_function_bar_size(d->f, 0), BAR0_SIZE);
 	assert_int_equal(pci_function_bar_size(d->f, 2), BAR2_SIZE);
 	assert_int_equal(pci_function_bar_size(d->f, 4), 0);
-	assert_int_equal(config_read(d, PCI_BAR0 + 16, 4), 0);
-	config_write(d, PCI_BAR0, 4, ~0u);
-	assert_int_equal(config_read(d, PCI_BAR0, 4), ~(BAR0_SIZE - 1) | 4);
+	assert_int_equal(config_read(d, PCI_BASE_ADDRESS_0 + 16, 4), 0);
+	config_write(d, PCI_BASE_ADDRESS_0, 4, ~0u);
+	assert_int_equal(config_read(d, PCI_BASE_ADDRESS_0, 4), ~(BAR0_SIZE - 1) | 4);
 	assert_int_equal(d->access_count, 0);
 }
 
@@ -452,7 +452,7 @@ static void a_devices_own_registers_are_read_and_written_there(void **state)
 	/* Header and link are ours, what comes behind them is not. */
 	config_write(d, AT_VENDOR, 4, 0xaabbccdd);
 	expect_access(d, 2, true, VFIO_PCI_CONFIG_REGION_INDEX, AT_VENDOR + 2, 2);
-	assert_int_equal(config_read(d, AT_VENDOR, 4), 0xaabb0000 | PCI_CAPABILITY_VENDOR);
+	assert_int_equal(config_read(d, AT_VENDOR, 4), 0xaabb0000 | PCI_CAP_ID_VNDR);
 }
 
 static void what_cannot_be_read_is_all_ones_and_the_rest_stays(void **state)
@@ -460,7 +460,7 @@ static void what_cannot_be_read_is_all_ones_and_the_rest_stays(void **state)
 	struct fake *d = *state;
 
 	d->fails = true;
-	assert_int_equal(config_read(d, AT_VENDOR, 4), 0xffff0000 | PCI_CAPABILITY_VENDOR);
+	assert_int_equal(config_read(d, AT_VENDOR, 4), 0xffff0000 | PCI_CAP_ID_VNDR);
 	assert_true(bar_read(d, 2, 0, 4) == 0xffffffff);
 }
 
@@ -786,7 +786,7 @@ static void lists_of_capabilities_that_are_loops_or_overlap_do_no_harm(void **st
 		srand(seed);
 		for (at = AT_PM; at < PCI_CONFIG_SIZE; at++)
 			d->config[at] = (uint8_t)(rand() & (seed % 3 ? 0xff : 0x14));
-		d->config[PCI_CAPABILITY_POINTER] = (uint8_t)rand();
+		d->config[PCI_CAPABILITY_LIST] = (uint8_t)rand();
 		d->config_size = seed & 1 ? PCI_CONFIG_SIZE : 256;
 		if (!create(d, error, sizeof(error))) {
 			for (at = 0; at < PCI_CONFIG_SIZE; at += 4) {
@@ -795,7 +795,7 @@ static void lists_of_capabilities_that_are_loops_or_overlap_do_no_harm(void **st
 				config_write(d, at, 4, value | (uint32_t)rand());
 			}
 			/* What the guest sees is a list, and ends. */
-			at = config_read(d, PCI_CAPABILITY_POINTER, 1);
+			at = config_read(d, PCI_CAPABILITY_LIST, 1);
 			while (at && steps++ < 64)
 				at = config_read(d, at + 1, 1);
 			assert_true(steps < 64);

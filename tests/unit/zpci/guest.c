@@ -545,7 +545,7 @@ static unsigned config_byte(struct guest *g, unsigned offset)
 
 unsigned guest_find_capability(struct guest *g, unsigned id)
 {
-	unsigned offset = config_byte(g, PCI_CAPABILITY_POINTER);
+	unsigned offset = config_byte(g, PCI_CAPABILITY_LIST);
 
 	while (offset && config_byte(g, offset) != id)
 		offset = config_byte(g, offset + 1);

@@ -139,7 +139,7 @@ static void message_to_another_address_is_a_store_to_memory(void **state)
 /* MSI in config space: several vectors, which the data's low bits tell apart. */
 static void program_msi(struct guest *g, unsigned log, uint64_t address, uint16_t data)
 {
-	unsigned msi = guest_find_capability(g, PCI_CAPABILITY_MSI);
+	unsigned msi = guest_find_capability(g, PCI_CAP_ID_MSI);
 
 	guest_pcistg(g, 15, msi + 4, 4, __builtin_bswap32((uint32_t)address));
 	guest_pcistg(g, 15, msi + 8, 4, __builtin_bswap32(address >> 32));

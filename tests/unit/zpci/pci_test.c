@@ -72,7 +72,7 @@ static uint32_t config(struct world *w, unsigned offset)
 
 static unsigned find_capability(struct world *w, unsigned id)
 {
-	unsigned offset = config(w, PCI_CAPABILITY_POINTER) & 0xff;
+	unsigned offset = config(w, PCI_CAPABILITY_LIST) & 0xff;
 
 	for (unsigned i = 0; offset && i < 48; i++) {
 		if ((config(w, offset) & 0xff) == id)
@@ -88,11 +88,11 @@ static void header_says_what_the_function_is(void **state)
 
 	assert_int_equal(config(w, 0), 0x00101b36);
 	assert_int_equal(config(w, 8), 0x01080200);
-	assert_int_equal(pci_function_config_read(w->f, PCI_STATUS, 2), PCI_STATUS_CAPABILITIES);
-	assert_int_equal(find_capability(w, PCI_CAPABILITY_MSIX), 0x40);
-	assert_int_equal(find_capability(w, PCI_CAPABILITY_EXPRESS), EXPRESS_OFFSET);
-	assert_int_not_equal(find_capability(w, PCI_CAPABILITY_PM), 0);
-	assert_int_not_equal(find_capability(w, PCI_CAPABILITY_MSI), 0);
+	assert_int_equal(pci_function_config_read(w->f, PCI_STATUS, 2), PCI_STATUS_CAP_LIST);
+	assert_int_equal(find_capability(w, PCI_CAP_ID_MSIX), 0x40);
+	assert_int_equal(find_capability(w, PCI_CAP_ID_EXP), EXPRESS_OFFSET);
+	assert_int_not_equal(find_capability(w, PCI_CAP_ID_PM), 0);
+	assert_int_not_equal(find_capability(w, PCI_CAP_ID_MSI), 0);
 	assert_int_equal(find_capability(w, 0x77), 0);
 }
 
@@ -100,12 +100,12 @@ static void bar_is_sized_by_writing_ones(void **state)
 {
 	struct world *w = *state;
 
-	pci_function_config_write(w->f, PCI_BAR0, 4, ~0u);
-	pci_function_config_write(w->f, PCI_BAR0 + 4, 4, ~0u);
-	assert_int_equal(config(w, PCI_BAR0), (uint32_t)~(DEVICE_BAR0_SIZE - 1) | 4);
-	assert_int_equal(config(w, PCI_BAR0 + 4), ~0u);
-	pci_function_config_write(w->f, PCI_BAR0 + 8, 4, ~0u);
-	assert_int_equal(config(w, PCI_BAR0 + 8), 0);
+	pci_function_config_write(w->f, PCI_BASE_ADDRESS_0, 4, ~0u);
+	pci_function_config_write(w->f, PCI_BASE_ADDRESS_0 + 4, 4, ~0u);
+	assert_int_equal(config(w, PCI_BASE_ADDRESS_0), (uint32_t)~(DEVICE_BAR0_SIZE - 1) | 4);
+	assert_int_equal(config(w, PCI_BASE_ADDRESS_0 + 4), ~0u);
+	pci_function_config_write(w->f, PCI_BASE_ADDRESS_0 + 8, 4, ~0u);
+	assert_int_equal(config(w, PCI_BASE_ADDRESS_0 + 8), 0);
 }
 
 static void what_is_read_only_stays_as_it_is(void **state)
@@ -242,7 +242,7 @@ static void table_holds_what_was_written_and_the_device_sees_nothing(void **stat
 static void msi_puts_the_vector_into_the_data(void **state)
 {
 	struct world *w = *state;
-	unsigned cap = find_capability(w, PCI_CAPABILITY_MSI);
+	unsigned cap = find_capability(w, PCI_CAP_ID_MSI);
 
 	pci_function_config_write(w->f, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
 	pci_function_config_write(w->f, cap + 4, 4, 0x00001000);
@@ -276,11 +276,11 @@ static void function_level_reset_forgets_everything(void **state)
 
 	set_vector(w, 0, 5, false);
 	enable_msix(w, 0x8000);
-	pci_function_config_write(w->f, PCI_BAR0, 4, 0x12340000);
+	pci_function_config_write(w->f, PCI_BASE_ADDRESS_0, 4, 0x12340000);
 	pci_function_config_write(w->f, EXPRESS_OFFSET + 8, 2, 0x8000);
 	assert_int_equal(w->device.resets, resets + 1);
 	assert_int_equal(config(w, PCI_COMMAND) & 0xffff, 0);
-	assert_int_equal(config(w, PCI_BAR0), 4);
+	assert_int_equal(config(w, PCI_BASE_ADDRESS_0), 4);
 	assert_false(pci_function_msix_enabled(w->f));
 	pci_function_bar_read(w->f, 0, DEVICE_MSIX_TABLE + 8, 8, &value);
 	assert_int_equal(value, 1ull << 32);

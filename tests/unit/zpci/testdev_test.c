@@ -142,7 +142,7 @@ static void program_vectors(struct guest *g, unsigned vectors)
 
 static unsigned find_capability(struct guest *g, uint8_t id)
 {
-	unsigned at = pci_function_config_read(g->function, PCI_CAPABILITY_POINTER, 1);
+	unsigned at = pci_function_config_read(g->function, PCI_CAPABILITY_LIST, 1);
 
 	while (at && pci_function_config_read(g->function, at, 1) != id)
 		at = pci_function_config_read(g->function, at + 1, 1);
@@ -152,7 +152,7 @@ static unsigned find_capability(struct guest *g, uint8_t id)
 
 static void enable_msix(struct guest *g)
 {
-	pci_function_config_write(g->function, find_capability(g, PCI_CAPABILITY_MSIX) + 2, 2,
+	pci_function_config_write(g->function, find_capability(g, PCI_CAP_ID_MSIX) + 2, 2,
 				  0x8000);
 }
 
@@ -450,7 +450,7 @@ static void all_of_2048_vectors_can_be_fired(void **state)
 static void msi_vectors_are_fired(void **state)
 {
 	struct guest *g = plug("testdev,vectors=0,msi=8");
-	unsigned at = find_capability(g, PCI_CAPABILITY_MSI);
+	unsigned at = find_capability(g, PCI_CAP_ID_MSI);
 
 	guest_register_interruptions(g, 3, 8);
 	pci_function_config_write(g->function, at + 8, 4, 0xfe000000);
