@@ -54,28 +54,28 @@ static struct iommufd *iommufd_of(struct vfio_iommu *iommu)
 /* Whether the function's IOAS is mapped in large pages; only while it is empty. */
 static int use_huge_pages(struct iommufd *i, bool use)
 {
-	struct iommufd_option request = {
+	struct iommu_option request = {
 		.size = sizeof(request),
-		.option_id = IOMMUFD_OPTION_HUGE_PAGES,
-		.op = IOMMUFD_OPTION_SET,
+		.option_id = IOMMU_OPTION_HUGE_PAGES,
+		.op = IOMMU_OPTION_OP_SET,
 		.object_id = i->ours,
 		.val64 = use,
 	};
 
-	return ioctl(i->fd, IOMMUFD_OPTION, &request) ? -errno : 0;
+	return ioctl(i->fd, IOMMU_OPTION, &request) ? -errno : 0;
 }
 
 /* The whole of what was mapped by one call, or any number of such. */
 static int unmap_whole(struct iommufd *i, uint64_t iova, uint64_t *length)
 {
-	struct iommufd_ioas_unmap request = {
+	struct iommu_ioas_unmap request = {
 		.size = sizeof(request),
 		.ioas_id = i->ours,
 		.iova = iova,
 		.length = *length,
 	};
 
-	if (ioctl(i->fd, IOMMUFD_IOAS_UNMAP, &request))
+	if (ioctl(i->fd, IOMMU_IOAS_UNMAP, &request))
 		return -errno;
 	*length = request.length;
 	return 0;
@@ -108,9 +108,10 @@ static int unmap(struct vfio_iommu *iommu, uint64_t iova, uint64_t length)
 
 static int copy(struct iommufd *i, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
 {
-	struct iommufd_ioas_copy request = {
+	struct iommu_ioas_copy request = {
 		.size = sizeof(request),
-		.flags = IOMMUFD_FIXED_IOVA | IOMMUFD_READABLE | (writable ? IOMMUFD_WRITABLE : 0),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 (writable ? IOMMU_IOAS_MAP_WRITEABLE : 0),
 		.dst_ioas_id = i->ours,
 		.src_ioas_id = i->all,
 		.length = length,
@@ -118,7 +119,7 @@ static int copy(struct iommufd *i, uint64_t iova, uint64_t absolute, uint64_t le
 		.src_iova = absolute,
 	};
 
-	if (!ioctl(i->fd, IOMMUFD_IOAS_COPY, &request)) {
+	if (!ioctl(i->fd, IOMMU_IOAS_COPY, &request)) {
 		i->pages += length / PAGE_SIZE;
 		return 0;
 	}
@@ -169,9 +170,9 @@ static const struct vfio_iommu_ops ops = {
 
 static int new_ioas(int fd, uint32_t *id)
 {
-	struct iommufd_ioas_alloc request = { .size = sizeof(request) };
+	struct iommu_ioas_alloc request = { .size = sizeof(request) };
 
-	if (ioctl(fd, IOMMUFD_IOAS_ALLOC, &request))
+	if (ioctl(fd, IOMMU_IOAS_ALLOC, &request))
 		return -errno;
 	*id = request.out_ioas_id;
 	return 0;
@@ -182,39 +183,40 @@ static bool divides_well(struct iommufd *i)
 {
 	uint32_t size = 0;
 
-	return ioctl(i->fd, IOMMUFD_HWPT_INVALIDATE, &size) && errno == EINVAL;
+	return ioctl(i->fd, IOMMU_HWPT_INVALIDATE, &size) && errno == EINVAL;
 }
 
 static bool can_divide(struct iommufd *i)
 {
-	struct iommufd_vfio_ioas request = {
+	struct iommu_vfio_ioas request = {
 		.size = sizeof(request),
 		.ioas_id = i->ours,
-		.op = IOMMUFD_VFIO_IOAS_SET,
+		.op = IOMMU_VFIO_IOAS_SET,
 	};
 
-	return divides_well(i) && !ioctl(i->fd, IOMMUFD_VFIO_IOAS, &request);
+	return divides_well(i) && !ioctl(i->fd, IOMMU_VFIO_IOAS, &request);
 }
 
 static int map_all(struct iommufd *i, uint32_t device_id)
 {
-	struct iommufd_ioas_map request = {
+	struct iommu_ioas_map request = {
 		.size = sizeof(request),
-		.flags = IOMMUFD_FIXED_IOVA | IOMMUFD_READABLE | IOMMUFD_WRITABLE,
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
 		.ioas_id = i->all,
 		.user_va = (uintptr_t)i->iommu.memory,
 		.length = i->iommu.memory_size,
 		.iova = 0,
 	};
-	struct iommufd_hwpt_alloc table = {
+	struct iommu_hwpt_alloc table = {
 		.size = sizeof(table),
 		.dev_id = device_id,
 		.pt_id = i->all,
 	};
 
-	if (ioctl(i->fd, IOMMUFD_IOAS_MAP, &request))
+	if (ioctl(i->fd, IOMMU_IOAS_MAP, &request))
 		return -errno;
-	if (!ioctl(i->fd, IOMMUFD_HWPT_ALLOC, &table))
+	if (!ioctl(i->fd, IOMMU_HWPT_ALLOC, &table))
 		i->iommu.pins_memory = true;
 	else if (errno != ENOTTY && errno != EOPNOTSUPP && errno != EINVAL)
 		return -errno;
@@ -223,28 +225,28 @@ static int map_all(struct iommufd *i, uint32_t device_id)
 
 static int ask_ranges(struct iommufd *i)
 {
-	struct iommufd_iova_range ranges[VFIO_IOVA_RANGES_MAX];
-	struct iommufd_ioas_iova_ranges request = {
+	struct iommu_iova_range ranges[VFIO_IOVA_RANGES_MAX];
+	struct iommu_ioas_iova_ranges request = {
 		.size = sizeof(request),
 		.ioas_id = i->ours,
 		.num_iovas = VFIO_IOVA_RANGES_MAX,
 		.allowed_iovas = (uintptr_t)ranges,
 	};
 
-	if (ioctl(i->fd, IOMMUFD_IOAS_IOVA_RANGES, &request) && errno != EMSGSIZE)
+	if (ioctl(i->fd, IOMMU_IOAS_IOVA_RANGES, &request) && errno != EMSGSIZE)
 		return -errno;
 	if (request.out_iova_alignment > PAGE_SIZE)
 		return -EOPNOTSUPP;
 	i->iommu.range_count = MIN(request.num_iovas, VFIO_IOVA_RANGES_MAX);
 	for (unsigned n = 0; n < i->iommu.range_count; n++)
-		i->iommu.ranges[n] = (struct iova_range){ ranges[n].first, ranges[n].last };
+		i->iommu.ranges[n] = (struct iova_range){ ranges[n].start, ranges[n].last };
 	return 0;
 }
 
 /* In this order: a device that is attached says which addresses there are. */
 static int set_up(struct iommufd *i, int device, uint32_t device_id, const char **what)
 {
-	struct vfio_node_attach attach = { .argsz = sizeof(attach) };
+	struct vfio_device_attach_iommufd_pt attach = { .argsz = sizeof(attach) };
 	int rc;
 
 	*what = "the kernel gives no address space for it";
@@ -255,7 +257,7 @@ static int set_up(struct iommufd *i, int device, uint32_t device_id, const char 
 		return rc;
 	*what = "the device cannot be attached to an address space";
 	attach.pt_id = i->ours;
-	if (ioctl(device, VFIO_NODE_ATTACH, &attach))
+	if (ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
 		return -errno;
 	*what = "the kernel does not say which DMA addresses there are, in pages of 4 KiB";
 	rc = ask_ranges(i);

@@ -266,7 +266,7 @@ static bool find_node(const struct kernel_device *d, char *path, size_t size)
 static int open_iommufd(struct kernel_device *d, const char *path, const char *group,
 			uint8_t *memory, uint64_t memory_size, char *error, size_t error_size)
 {
-	struct vfio_node_bind bind = { .argsz = sizeof(bind) };
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	char others[512];
 	int rc;
 
@@ -276,7 +276,7 @@ static int open_iommufd(struct kernel_device *d, const char *path, const char *g
 	if (rc)
 		return rc;
 	bind.iommufd = d->iommufd;
-	if (ioctl(d->fd, VFIO_NODE_BIND_IOMMUFD, &bind)) {
+	if (ioctl(d->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
 		rc = -errno;
 		list_others(d, group, others, sizeof(others));
 		if (*others)

@@ -12,43 +12,43 @@
 #include <stdint.h>
 
 #define IOMMUFD_IOCTL(number) _IO(';', number)
-#define IOMMUFD_DESTROY IOMMUFD_IOCTL(0x80)
-#define IOMMUFD_IOAS_ALLOC IOMMUFD_IOCTL(0x81)
-#define IOMMUFD_IOAS_COPY IOMMUFD_IOCTL(0x83)
-#define IOMMUFD_IOAS_IOVA_RANGES IOMMUFD_IOCTL(0x84)
-#define IOMMUFD_IOAS_MAP IOMMUFD_IOCTL(0x85)
-#define IOMMUFD_IOAS_UNMAP IOMMUFD_IOCTL(0x86)
-#define IOMMUFD_OPTION IOMMUFD_IOCTL(0x87)
-#define IOMMUFD_VFIO_IOAS IOMMUFD_IOCTL(0x88)
-#define IOMMUFD_HWPT_ALLOC IOMMUFD_IOCTL(0x89)
-#define IOMMUFD_HWPT_INVALIDATE IOMMUFD_IOCTL(0x8d)
+#define IOMMU_DESTROY IOMMUFD_IOCTL(0x80)
+#define IOMMU_IOAS_ALLOC IOMMUFD_IOCTL(0x81)
+#define IOMMU_IOAS_COPY IOMMUFD_IOCTL(0x83)
+#define IOMMU_IOAS_IOVA_RANGES IOMMUFD_IOCTL(0x84)
+#define IOMMU_IOAS_MAP IOMMUFD_IOCTL(0x85)
+#define IOMMU_IOAS_UNMAP IOMMUFD_IOCTL(0x86)
+#define IOMMU_OPTION IOMMUFD_IOCTL(0x87)
+#define IOMMU_VFIO_IOAS IOMMUFD_IOCTL(0x88)
+#define IOMMU_HWPT_ALLOC IOMMUFD_IOCTL(0x89)
+#define IOMMU_HWPT_INVALIDATE IOMMUFD_IOCTL(0x8d)
 
 /* Flags of map and copy. */
-#define IOMMUFD_FIXED_IOVA 1
-#define IOMMUFD_WRITABLE 2
-#define IOMMUFD_READABLE 4
+#define IOMMU_IOAS_MAP_FIXED_IOVA 1
+#define IOMMU_IOAS_MAP_WRITEABLE 2
+#define IOMMU_IOAS_MAP_READABLE 4
 
 /* `size` is that of the structure, in all of them. */
-struct iommufd_ioas_alloc {
+struct iommu_ioas_alloc {
 	uint32_t size;
 	uint32_t flags;
 	uint32_t out_ioas_id;
 };
 
-struct iommufd_iova_range {
-	uint64_t first, last;
+struct iommu_iova_range {
+	uint64_t start, last;
 };
 
-struct iommufd_ioas_iova_ranges {
+struct iommu_ioas_iova_ranges {
 	uint32_t size;
 	uint32_t ioas_id;
 	uint32_t num_iovas; /* in: room; out: how many there are */
 	uint32_t reserved;
-	uint64_t allowed_iovas; /* pointer to struct iommufd_iova_range */
+	uint64_t allowed_iovas; /* pointer to struct iommu_iova_range */
 	uint64_t out_iova_alignment;
 };
 
-struct iommufd_ioas_map {
+struct iommu_ioas_map {
 	uint32_t size;
 	uint32_t flags;
 	uint32_t ioas_id;
@@ -58,7 +58,7 @@ struct iommufd_ioas_map {
 	uint64_t iova;
 };
 
-struct iommufd_ioas_copy {
+struct iommu_ioas_copy {
 	uint32_t size;
 	uint32_t flags;
 	uint32_t dst_ioas_id;
@@ -68,7 +68,7 @@ struct iommufd_ioas_copy {
 	uint64_t src_iova;
 };
 
-struct iommufd_ioas_unmap {
+struct iommu_ioas_unmap {
 	uint32_t size;
 	uint32_t ioas_id;
 	uint64_t iova;
@@ -76,10 +76,10 @@ struct iommufd_ioas_unmap {
 };
 
 /* Of an object: whether an IOAS may be mapped in large pages. */
-#define IOMMUFD_OPTION_HUGE_PAGES 1
-#define IOMMUFD_OPTION_SET 0
+#define IOMMU_OPTION_HUGE_PAGES 1
+#define IOMMU_OPTION_OP_SET 0
 
-struct iommufd_option {
+struct iommu_option {
 	uint32_t size;
 	uint32_t option_id;
 	uint16_t op;
@@ -89,16 +89,16 @@ struct iommufd_option {
 };
 
 /* Which IOAS the requests of containers (VFIO_IOMMU_UNMAP_DMA) are about. */
-#define IOMMUFD_VFIO_IOAS_SET 1
+#define IOMMU_VFIO_IOAS_SET 1
 
-struct iommufd_vfio_ioas {
+struct iommu_vfio_ioas {
 	uint32_t size;
 	uint32_t ioas_id;
 	uint16_t op;
 	uint16_t reserved;
 };
 
-struct iommufd_hwpt_alloc {
+struct iommu_hwpt_alloc {
 	uint32_t size;
 	uint32_t flags;
 	uint32_t dev_id;
@@ -110,21 +110,24 @@ struct iommufd_hwpt_alloc {
 	uint64_t data_uptr;
 };
 
-/* Of a VFIO device node. */
-#define VFIO_NODE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
-#define VFIO_NODE_ATTACH _IO(VFIO_TYPE, VFIO_BASE + 19)
+/* Of a VFIO device node; newer headers have them. */
+#ifndef VFIO_DEVICE_BIND_IOMMUFD
+#define VFIO_DEVICE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
+#define VFIO_DEVICE_ATTACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 19)
 
-struct vfio_node_bind {
+struct vfio_device_bind_iommufd {
 	uint32_t argsz;
 	uint32_t flags;
 	int32_t iommufd;
 	uint32_t out_devid;
 };
 
-struct vfio_node_attach {
+struct vfio_device_attach_iommufd_pt {
 	uint32_t argsz;
 	uint32_t flags;
 	uint32_t pt_id;
 };
+
+#endif
 
 #endif
