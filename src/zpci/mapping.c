@@ -9,12 +9,13 @@
  * then the instruction ends with condition code 2, and the next attempt goes on where
  * this one ended. An attempt compares first (dma/plan.h), unmaps then, and maps at last.
  *
- * RPCIT has no operand that says how far it has come: Linux repeats it with the registers
+ * RPCIT has no operand that says how far it has come: Linux repeats it with its operands
  * as they were. So its progress is remembered here, for each vCPU. Only a repetition may
  * use it, as what has been walked already may have changed since: another RPCIT begins
- * anew. A repetition is one with all general registers as before, which neither a program
- * that has done something else meanwhile (its stack pointer, its loop counter), nor one
- * that was dispatched in between, is likely to have. And it may not once somebody has
+ * anew. A repetition is one for the same range with the same stack pointer (register 15 in all
+ * that compilers make), which a program that was dispatched in between has not. Other registers are
+ * not to be gone by: Linux waits in between (udelay() in zpci_refresh_trans()), which leaves the
+ * time of day in some, and who counts his attempts does so in one. And it may not once somebody has
  * come to the end of the same range, as a program does that was moved to another CPU.
  *
  * A program may repeat it on purpose after it has changed what had been walked. That is
@@ -58,11 +59,11 @@
 enum pass {
 	PASS_FIRST,
 	PASS_LACKING, /* something could not be mapped */
-	PASS_AGAIN,   /* and what could be taken away has been */
+	PASS_AGAIN, /* and what could be taken away has been */
 };
 
 struct progress {
-	uint64_t token; /* of the registers */
+	uint64_t stack_pointer;
 	uint64_t first, last;
 	uint64_t next;
 	enum pass pass;
@@ -72,8 +73,8 @@ struct progress {
 struct function_mapping {
 	struct dma_mapping *made;
 	struct dma_plan plan;
-	bool whole;   /* what is mapped now is taken away as a whole */
-	bool unseen;  /* the function reaches all of memory */
+	bool whole; /* what is mapped now is taken away as a whole */
+	bool unseen; /* the function reaches all of memory */
 	bool pending; /* tables are being registered: `target` */
 	struct ioat target;
 	struct progress registration;
@@ -400,16 +401,6 @@ struct outcome mapping_register(struct zpci_function *f, const struct ioat *ioat
 	return answer(f, rc, p->next);
 }
 
-/* Everything that a repetition has as it was. */
-static uint64_t token(struct zpci *zpci, struct zpci_vcpu *vcpu)
-{
-	uint64_t sum = 0;
-
-	for (unsigned r = 0; r < 16; r++)
-		sum = (sum ^ vcpu->registers[r]) * 0x9e3779b97f4a7c15ull + (sum >> 29);
-	return sum;
-}
-
 /*
  * A refresh of [first, last] has ended. Whoever was at it on another CPU as well was
  * perhaps the same program, which will not repeat it there.
@@ -426,14 +417,15 @@ struct outcome mapping_refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, 
 			       uint64_t first, uint64_t last)
 {
 	struct progress *kept = &f->mapping->refresh[MIN(index, ZPCI_FAST_VCPUS)];
-	struct progress p = { .token = token(f->zpci, vcpu) };
+	struct progress p = { .stack_pointer = vcpu->registers[15] };
 	int rc;
 
 	if (f->mapping->pending)
 		return outcome_cc(2);
 	first = MAX(first, f->ioat.pba);
 	last = MIN(last, f->ioat.pal);
-	if (kept->valid && kept->token == p.token && kept->first == first && kept->last == last) {
+	if (kept->valid && kept->stack_pointer == p.stack_pointer && kept->first == first &&
+	    kept->last == last) {
 		p = *kept;
 	} else {
 		p.first = p.next = first;

@@ -17,8 +17,8 @@
 #define READ_ONLY 1ull
 
 struct host {
-	uint64_t base;               /* address of the first page */
-	uint64_t pages[HOST_PAGES];  /* with READ_ONLY */
+	uint64_t base; /* address of the first page */
+	uint64_t pages[HOST_PAGES]; /* with READ_ONLY */
 	unsigned maps, unmaps, mapped, mapped_max;
 	unsigned longest, wholes; /* pages of a call; calls for what is a whole */
 	uint64_t refused; /* an absolute address that cannot be mapped, if not 0 */
@@ -221,7 +221,8 @@ static void random_changes_leave_what_was_asked_for(void **state)
 
 		if (next_random(&random) % 3) {
 			assert_int_equal(dma_mapping_make(m, at(first), at(last + 1) - 1, absolute,
-							  writable), 0);
+							  writable),
+					 0);
 			for (unsigned i = first; i <= last; i++)
 				wanted[i] = (absolute + at(i - first)) | (writable ? 0 : READ_ONLY);
 		} else {
@@ -237,7 +238,8 @@ static void random_changes_leave_what_was_asked_for(void **state)
 			bool found_writable = false;
 
 			if (dma_mapping_find(m, at(i), &found, &found_writable))
-				assert_int_equal(wanted[i], found | (found_writable ? 0 : READ_ONLY));
+				assert_int_equal(wanted[i],
+						 found | (found_writable ? 0 : READ_ONLY));
 			else
 				assert_int_equal(wanted[i], NOTHING);
 		}
@@ -517,6 +519,23 @@ static void refresh_of_many_changes_takes_several_attempts(void **state)
 	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.mapped, 8 * 86);
 	assert_int_equal(host.maps, 8 * 86); /* none twice */
+}
+
+/* Linux waits before it repeats, and what it has called leaves the time of day in registers. */
+static void refresh_is_repeated_with_what_calls_leave_in_registers(void **state)
+{
+	struct guest *g = *state;
+	unsigned attempts = 0;
+
+	guest_register_translation(g);
+	put_empty_segments(g, 2048);
+	do {
+		for (unsigned r = 0; r < 15; r++)
+			g->gr[r] = 0x9e3779b97f4a7c15ull * ++attempts;
+		guest_rpcit(g, SDMA, 2 * GIB);
+		assert_true(attempts < 15 * 20);
+	} while (g->vcpu.cc == 2);
+	assert_int_equal(g->vcpu.cc, 0);
 }
 
 static void another_refresh_does_not_go_on_where_one_ended(void **state)
@@ -1041,6 +1060,7 @@ int main(void)
 		TEST(registration_maps_what_the_tables_say),
 		TEST(refresh_maps_and_unmaps_what_has_changed),
 		TEST(refresh_of_many_changes_takes_several_attempts),
+		TEST(refresh_is_repeated_with_what_calls_leave_in_registers),
 		TEST(another_refresh_does_not_go_on_where_one_ended),
 		TEST(refresh_that_ended_elsewhere_is_not_gone_on_with),
 		TEST(repetition_after_a_change_behind_it_ends_with_what_the_tables_say),
