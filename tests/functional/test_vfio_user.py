@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Disks that a process of their own serves, by vfio-user, to a guest with Debian's nvme driver."""
 
+import hashlib
 import os
 import re
 import socket
@@ -83,6 +84,25 @@ def test_direct_mapping_needs_no_message_for_each_transfer(boot, newer_guest, ma
     assert commands.count("REGION_WRITE") >= reads
     maps, unmaps = commands.count("DMA_MAP"), commands.count("DMA_UNMAP")
     assert (maps < 20 and unmaps < 20) if direct == "on" else maps >= reads, (maps, unmaps)
+
+
+def test_a_guest_that_comes_to_the_limit_of_mappings_goes_on(boot, make_disk, serve):
+    """Linux unmaps lazily: what it used before stays mapped until it is told that resources are lacking."""
+    path = make_disk("disk", 16 * MIB)
+    server = serve(f"nvme,file={path},serial=disk", "disk")
+    machine = boot(
+        """
+        modprobe nvme || exit 1
+        served=$(disk disk) || exit 1
+        for pass in $(seq 17); do
+            dd if=$served of=/dev/null bs=4k iflag=direct 2>/dev/null || exit 1
+        done
+        say "holds $(dd if=$served bs=64k iflag=direct 2>/dev/null | sha256sum)"
+        """,
+        devices=[f"vfio-user,socket={server.socket}"], more=["--trace", "zpci_rpcit"])
+    finish(machine, 300)
+    assert f"holds {hashlib.sha256(content(path)).hexdigest()}" in machine.console
+    assert re.search(r"zpci_rpcit: .* cc=1 status=16$", machine.errors, re.M), "the limit was not reached"
 
 
 SCRIPT = """
