@@ -74,7 +74,8 @@ struct user_channel {
 	atomic_bool ended;
 	atomic_uint transfer_max, fds_max;
 
-	struct user_message incoming; /* whoever reads has it */
+	struct user_message incoming; /* whoever reads has these */
+	struct user_ahead ahead; /* empty, when nobody reads */
 	uint8_t *payload; /* of that, USER_PAYLOAD_MAX bytes; most are never touched */
 };
 
@@ -138,6 +139,7 @@ void user_channel_free(struct user_channel *channel)
 		free_kept(kept);
 	}
 	free_kept(channel->current);
+	user_fds_close(&channel->ahead.fds);
 	munmap(channel->payload, USER_PAYLOAD_MAX);
 	if (channel->watch >= 0)
 		close(channel->watch);
@@ -190,8 +192,7 @@ int user_channel_watch(const struct user_channel *channel)
 	return channel->watch;
 }
 
-void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max,
-			     unsigned fds_max)
+void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max, unsigned fds_max)
 {
 	/* Never nothing: who sends in pieces of that does not get on. */
 	channel->transfer_max = MIN(MAX(transfer_max, USER_TRANSFER_MIN), USER_TRANSFER_MAX);
@@ -213,10 +214,11 @@ unsigned user_channel_fds_max(const struct user_channel *channel)
 static void describe(char *text, size_t size, const struct user_message *message, const char *why)
 {
 	const char *kind = (message->header.flags & USER_TYPE_MASK) == USER_TYPE_REPLY ? "reply" :
-											"command";
+											 "command";
 
-	snprintf(text, size, "%s %s (%u) of %u bytes: %s", user_command_name(message->header.command),
-		 kind, message->header.command, message->header.size, why);
+	snprintf(text, size, "%s %s (%u) of %u bytes: %s",
+		 user_command_name(message->header.command), kind, message->header.command,
+		 message->header.size, why);
 }
 
 static const char *take_reply(struct user_channel *channel, struct user_message *message)
@@ -283,10 +285,10 @@ static const char *keep_command(struct user_channel *channel, struct user_messag
 }
 
 /*
- * Read one message and deal with it. Comes and goes with `state` held; only one thread is
- * here. `until` 0: -EAGAIN when there is none.
+ * Read a message and deal with it. Comes and goes with `state` held; only one thread is
+ * here. `until` 0: -EAGAIN when there is none. `more`: as in user_message_read_ahead().
  */
-static int read_one(struct user_channel *channel, uint64_t until)
+static int read_next(struct user_channel *channel, uint64_t until, bool more)
 {
 	const struct user_patience patience = { until, channel->timeout_ms };
 	struct user_message *message = &channel->incoming;
@@ -297,7 +299,8 @@ static int read_one(struct user_channel *channel, uint64_t until)
 	channel->reading = true;
 	channel->reading_until = until;
 	pthread_mutex_unlock(&channel->state);
-	rc = user_message_read(channel->socket, message, channel->payload, &patience, &why);
+	rc = user_message_read_ahead(channel->socket, &channel->ahead, more, message,
+				     channel->payload, &patience, &why);
 	if (!rc && channel->ops && (message->header.flags & USER_TYPE_MASK) == USER_TYPE_COMMAND)
 		rc = channel->ops->command(channel->opaque, channel, message, &why);
 	pthread_mutex_lock(&channel->state);
@@ -323,6 +326,19 @@ static int read_one(struct user_channel *channel, uint64_t until)
 		end_locked(channel, text);
 	}
 	return -ENOTCONN;
+}
+
+/*
+ * The next message; and where commands are kept until they are asked for, those that came with it,
+ * so that none is left where nobody would look for it. There are few: no more are read with them.
+ */
+static int read_some(struct user_channel *channel, uint64_t until)
+{
+	int rc = read_next(channel, until, !channel->ops);
+
+	while (!rc && user_ahead_any(&channel->ahead))
+		rc = read_next(channel, until, false);
+	return rc;
 }
 
 /* Another one may want to read now. */
@@ -446,7 +462,7 @@ int user_channel_wait(struct user_channel *channel, struct user_request *request
 		set_watch(channel, WATCH_BUSY);
 	while (!request->done && !channel->ended) {
 		if (!channel->reading)
-			(void)read_one(channel, request->until);
+			(void)read_some(channel, request->until);
 		else
 			pthread_cond_timedwait(&channel->changed, &channel->state, &deadline);
 		/* Commands of the peer are no answer. */
@@ -493,7 +509,8 @@ int user_channel_reply(struct user_channel *channel, const struct user_header *c
 			      user_message_write(channel->socket, &header, parts,
 						 error ? 0 : part_count, NULL, 0, until);
 	if (rc) {
-		snprintf(text, sizeof(text), "answering %s: %s", user_command_name(command->command),
+		snprintf(text, sizeof(text), "answering %s: %s",
+			 user_command_name(command->command),
 			 rc == -EAGAIN ? does_not_read : strerror(-rc));
 		user_channel_end(channel, text);
 	}
@@ -538,18 +555,11 @@ static void poll_for_command(struct user_channel *channel, int timeout_ms)
 {
 	struct pollfd ready[2] = { { .fd = channel->socket, .events = POLLIN },
 				   { .fd = channel->kick, .events = POLLIN } };
-	struct spin *spin = &channel->command_spin;
 	uint64_t count;
-	int found = 0;
 
 	channel->polling = true;
 	leave(channel);
-	spin_begin(spin, spin_clock());
-	while (!found && channel->may_spin && spin_goes_on(spin, spin_clock()))
-		found = poll(ready, 2, 0);
-	if (!found)
-		poll(ready, 2, timeout_ms);
-	spin_end(spin, spin_clock());
+	poll(ready, 2, timeout_ms);
 	pthread_mutex_lock(&channel->state);
 	channel->polling = false;
 	if (ready[1].revents && read(channel->kick, &count, sizeof(count)) < 0)
@@ -559,29 +569,34 @@ static void poll_for_command(struct user_channel *channel, int timeout_ms)
 int user_channel_command(struct user_channel *channel, struct user_message **message,
 			 int timeout_ms)
 {
+	struct spin *spin = &channel->command_spin;
 	int rc = 0;
 
 	pthread_mutex_lock(&channel->state);
 	free_kept(channel->current);
 	channel->current = NULL;
-	*message = NULL;
-	while (!rc) {
+	spin_begin(spin, spin_clock());
+	do {
 		*message = take_kept(channel);
 		if (*message)
 			break;
 		if (channel->ended)
 			rc = -ENOTCONN;
 		else if (!channel->reading)
-			rc = read_one(channel, 0);
+			rc = read_some(channel, 0);
 		else
 			rc = wait_for_command(channel, timeout_ms);
-		if (rc == -EAGAIN && timeout_ms) {
-			poll_for_command(channel, timeout_ms);
-			rc = 0;
-			if (timeout_ms > 0)
-				timeout_ms = 0;
-		}
-	}
+		if (rc != -EAGAIN || !timeout_ms)
+			continue;
+		rc = 0;
+		/* Who waits for a reply shall be the one who reads. */
+		if (channel->may_spin && !channel->waiters && spin_goes_on(spin, spin_clock()))
+			continue;
+		poll_for_command(channel, timeout_ms);
+		if (timeout_ms > 0)
+			timeout_ms = 0;
+	} while (!rc);
+	spin_end(spin, spin_clock());
 	leave(channel);
 	return rc;
 }
@@ -592,7 +607,7 @@ int user_channel_poll(struct user_channel *channel)
 
 	pthread_mutex_lock(&channel->state);
 	for (unsigned i = 0; i < POLL_MAX && !rc && !channel->ended && !channel->reading; i++)
-		rc = read_one(channel, 0);
+		rc = read_some(channel, 0);
 	rc = channel->ended ? -ENOTCONN : 0;
 	leave(channel);
 	return rc;

@@ -109,22 +109,26 @@ static struct file *open_file(int fd, const struct stat *status, int access, boo
 	return file;
 }
 
+/* 0 or -EINVAL: not a file, or without [offset, offset + size). */
+static int examine(int fd, uint64_t offset, uint64_t size, struct stat *status)
+{
+	if (fstat(fd, status) || !S_ISREG(status->st_mode) || status->st_size < 0 ||
+	    offset & ~PAGE_MASK || !range_fits(offset, size, (uint64_t)status->st_size))
+		return -EINVAL;
+	return 0;
+}
+
 /* The file of which [offset, offset + size) is wanted; `fd` is taken over if it returns 0. */
 static int find_file(struct user_memory *memory, int fd, uint64_t offset, uint64_t size,
 		     struct file **result)
 {
-	int access = fcntl(fd, F_GETFL);
-	/* Before its size is looked at: from then on it is not less. */
-	int seals = fcntl(fd, F_GET_SEALS);
-	bool sealed = seals >= 0 && seals & F_SEAL_SHRINK;
+	int access = fcntl(fd, F_GETFL), seals;
 	struct file *file;
 	struct stat status;
 
-	if (access < 0 || fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_size < 0)
+	if (access < 0 || examine(fd, offset, size, &status))
 		return -EINVAL;
 	access &= O_ACCMODE;
-	if (offset & ~PAGE_MASK || !range_fits(offset, size, (uint64_t)status.st_size))
-		return -EINVAL;
 	for (file = memory->files; file; file = file->next) {
 		if (file->device == status.st_dev && file->inode == status.st_ino &&
 		    file->access == access && range_fits(offset, size, file->size)) {
@@ -135,7 +139,11 @@ static int find_file(struct user_memory *memory, int fd, uint64_t offset, uint64
 	}
 	if (memory->file_count == FILES_MAX)
 		return -ENOSPC;
-	file = open_file(fd, &status, access, sealed);
+	/* Before its size is looked at: from then on it is not less. */
+	seals = fcntl(fd, F_GET_SEALS);
+	if (examine(fd, offset, size, &status))
+		return -EINVAL;
+	file = open_file(fd, &status, access, seals >= 0 && seals & F_SEAL_SHRINK);
 	if (!file)
 		return -ENOMEM;
 	file->next = memory->files;

@@ -126,6 +126,8 @@ struct reading {
 	const struct user_patience *patience;
 	bool begun;
 	uint64_t end; /* of the time that it has; 0: not known yet */
+	struct user_ahead *ahead; /* or NULL */
+	bool more; /* may be read than what is asked for */
 	struct user_fds *fds;
 	const char *why;
 };
@@ -145,42 +147,73 @@ static int wait_for_more(struct reading *r)
 	return wait_until(r->socket, POLLIN, r->end);
 }
 
-/* All of `length` bytes. -ECONNRESET: the peer has closed. */
-static int read_all(struct reading *r, void *to, size_t length)
+/* What there is, once there is something: a number of bytes. -ECONNRESET: the peer has closed. */
+static ssize_t read_some(struct reading *r, void *to, size_t length)
 {
-	uint8_t *at = to;
+	struct iovec iov = { to, length };
+	union control control;
+	ssize_t got;
 
-	for (size_t done = 0; done < length;) {
-		struct iovec iov = { at + done, length - done };
-		union control control;
+	for (;;) {
 		struct msghdr header = {
 			.msg_iov = &iov,
 			.msg_iovlen = 1,
 			.msg_control = &control,
 			.msg_controllen = sizeof(control),
 		};
-		ssize_t got = recvmsg(r->socket, &header,
-				      MSG_CMSG_CLOEXEC | (r->patience ? MSG_DONTWAIT : 0));
 		int rc = 0;
 
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			rc = (errno == EAGAIN || errno == EWOULDBLOCK) && r->patience ?
-				     wait_for_more(r) :
-				     -errno;
-		if (rc)
-			return rc;
-		if (got < 0)
-			continue;
+		got = recvmsg(r->socket, &header,
+			      MSG_CMSG_CLOEXEC | (r->patience ? MSG_DONTWAIT : 0));
 		if (!got)
 			return -ECONNRESET;
-		r->begun = true;
-		done += (size_t)got;
-		if (!take_fds(&header, r->fds)) {
+		if (got > 0 && take_fds(&header, r->fds))
+			break;
+		if (got > 0) {
+			r->begun = true;
 			r->why = "too many file descriptors";
 			return -EPROTO;
 		}
+		if (errno == EINTR)
+			continue;
+		rc = (errno == EAGAIN || errno == EWOULDBLOCK) && r->patience ? wait_for_more(r) :
+										-errno;
+		if (rc)
+			return rc;
+	}
+	r->begun = true;
+	return got;
+}
+
+/* All of `length` bytes. */
+static int read_all(struct reading *r, void *to, size_t length)
+{
+	struct user_ahead *ahead = r->ahead;
+	uint8_t *at = to;
+
+	while (length) {
+		ssize_t got;
+
+		if (ahead && user_ahead_any(ahead)) {
+			got = (ssize_t)MIN(length, ahead->end - ahead->begin);
+			memcpy(at, ahead->bytes + ahead->begin, (size_t)got);
+			ahead->begin += (unsigned)got;
+			r->begun = true;
+		} else if (r->more) {
+			got = read_some(r, ahead->bytes, sizeof(ahead->bytes));
+			if (got < 0)
+				return (int)got;
+			ahead->begin = 0;
+			ahead->end = (unsigned)got;
+			r->more = false;
+			continue;
+		} else {
+			got = read_some(r, at, length);
+			if (got < 0)
+				return (int)got;
+		}
+		at += got;
+		length -= (size_t)got;
 	}
 	return 0;
 }
@@ -202,17 +235,23 @@ static const char *fault_of(const struct user_header *header)
 	return NULL;
 }
 
-int user_message_read(int socket, struct user_message *message, uint8_t *payload,
-		      const struct user_patience *patience, const char **why)
+int user_message_read_ahead(int socket, struct user_ahead *ahead, bool more,
+			    struct user_message *message, uint8_t *payload,
+			    const struct user_patience *patience, const char **why)
 {
-	struct reading r = { .socket = socket, .patience = patience, .fds = &message->fds };
+	struct reading r = {
+		.socket = socket,
+		.patience = patience,
+		.ahead = ahead,
+		.more = more,
+		.fds = ahead ? &ahead->fds : &message->fds,
+	};
 	int rc;
 
 	*why = NULL;
 	message->fds.count = 0;
 	message->payload = payload;
 	message->length = 0;
-	/* Not more than the header: what is beyond may be another message's, with its fds. */
 	rc = read_all(&r, &message->header, sizeof(message->header));
 	if (rc && !r.begun)
 		goto fail;
@@ -224,16 +263,28 @@ int user_message_read(int socket, struct user_message *message, uint8_t *payload
 		message->length = message->header.size - (uint32_t)sizeof(message->header);
 		rc = read_all(&r, payload, message->length);
 	}
-	if (!rc)
+	if (!rc) {
+		if (ahead && !user_ahead_any(ahead)) {
+			message->fds = ahead->fds;
+			ahead->fds.count = 0;
+		}
 		return 0;
+	}
 	if (rc == -ECONNRESET || rc == -EAGAIN) {
 		r.why = rc == -EAGAIN ? "the rest of it does not come" : "it ends too early";
 		rc = -EPROTO;
 	}
 	*why = r.why;
 fail:
-	user_fds_close(&message->fds);
+	user_fds_close(r.fds);
 	return rc;
+}
+
+int user_message_read(int socket, struct user_message *message, uint8_t *payload,
+		      const struct user_patience *patience, const char **why)
+{
+	/* Not more than is asked for: what is beyond may be another message's, with its fds. */
+	return user_message_read_ahead(socket, NULL, false, message, payload, patience, why);
 }
 
 /* --- writing --------------------------------------------------------------------------- */

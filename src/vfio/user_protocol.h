@@ -192,6 +192,31 @@ int user_message_read(int socket, struct user_message *message, uint8_t *payload
 		      const struct user_patience *patience, const char **why);
 
 /*
+ * The same of a socket that only this reader reads: with `more`, one system call may take
+ * what follows the message, too, which is kept in `ahead` for the next call. All zeros at first.
+ * As long as something is left there the socket does not say that there is something to be read.
+ *
+ * Descriptors that came with several messages are the last one's: Linux ends a read behind what
+ * was sent with descriptors (unix_stream_read_generic() in net/unix/af_unix.c).
+ */
+#define USER_AHEAD_MAX 512
+
+struct user_ahead {
+	unsigned begin, end;
+	struct user_fds fds;
+	uint8_t bytes[USER_AHEAD_MAX];
+};
+
+static inline bool user_ahead_any(const struct user_ahead *ahead)
+{
+	return ahead->begin < ahead->end;
+}
+
+int user_message_read_ahead(int socket, struct user_ahead *ahead, bool more,
+			    struct user_message *message, uint8_t *payload,
+			    const struct user_patience *patience, const char **why);
+
+/*
  * Write a message: the header, whose size is set here, and up to USER_PARTS_MAX pieces of
  * payload, until a deadline. 0 or a negative errno, -EAGAIN when it is past; then part of
  * it may have been written. One thread at a time.
