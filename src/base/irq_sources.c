@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/spin.h"
 #include "base/util.h"
 
@@ -85,12 +86,10 @@ static void source_leave(struct irq_source *source)
 
 static void source_serve(struct irq_source *source)
 {
-	uint64_t count;
-
 	if (!source_enter(source))
 		return;
-	/* Not readable: another thread was faster. */
-	if (read(source->fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
+	/* Nothing is there: another thread was faster, or another process has taken it back. */
+	if (event_take(source->fd))
 		source->callback(source->opaque);
 	source_leave(source);
 }

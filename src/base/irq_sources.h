@@ -52,7 +52,8 @@ void irq_sources_destroy(struct irq_sources *sources);
 
 /*
  * Call `callback` whenever `fd` is written; if it was written already, soon. `fd` is an
- * eventfd with EFD_NONBLOCK; it stays the caller's, and open until the source is removed.
+ * eventfd with EFD_NONBLOCK, whatever another process that has it does to that later
+ * (base/event.h); it stays the caller's, and open until the source is removed.
  * 0 or -errno: -EINVAL when it would block, -EEXIST when it is a source of this set already,
  * -ENOSPC above /proc/sys/fs/epoll/max_user_watches. Any thread.
  */

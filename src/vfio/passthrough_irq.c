@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/irq_sources.h"
 #include "base/log.h"
 #include "base/trace.h"
@@ -82,14 +83,11 @@ static int listen_to(struct passthrough_vector *vector, irq_source_callback *cal
 /* What was signalled before is forgotten. */
 static void stop_listening(struct passthrough_vector *vector)
 {
-	uint64_t count;
-
 	if (!vector->source)
 		return;
 	irq_source_remove(vector->source);
 	vector->source = NULL;
-	if (read(vector->fd, &count, sizeof(count)) < 0)
-		return; /* nothing was */
+	(void)event_take(vector->fd);
 }
 
 static void disarm(struct passthrough *p)

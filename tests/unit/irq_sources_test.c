@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -263,6 +264,22 @@ static void removing_waits_for_a_call_that_runs(void **state)
 	assert_int_equal(f->source[0].calls, 1);
 }
 
+/* Somebody who waits in spite of that does so until the test's time is over. */
+static void nobody_waits_for_an_eventfd_that_another_process_has_made_blocking(void **state)
+{
+	struct fixture *f = *state;
+	struct epoll_event event;
+
+	add(&f->source[0], on_event);
+	assert_int_equal(fcntl(f->source[0].fd, F_SETFL, O_RDWR), 0);
+	/* A CPU that was told of it, but another one has been faster. */
+	event = (struct epoll_event){ .data.ptr = f->source[0].source };
+	irq_sources_serve(f->set, &event, 1);
+	assert_int_equal(f->source[0].calls, 0);
+	signal_source(&f->source[0]);
+	wait_until(f->source[0].calls == 1);
+}
+
 static void what_comes_while_a_cpu_looks_is_left_to_it(void **state)
 {
 	struct fixture *f = *state;
@@ -359,6 +376,7 @@ int main(void)
 		TEST(unsuitable_descriptors_are_refused),
 		TEST(a_removed_source_is_not_called),
 		TEST(removing_waits_for_a_call_that_runs),
+		TEST(nobody_waits_for_an_eventfd_that_another_process_has_made_blocking),
 		TEST(what_comes_while_a_cpu_looks_is_left_to_it),
 		TEST(no_event_is_lost_while_idle_threads_come_and_go),
 		TEST(sources_come_and_go_while_others_are_served),

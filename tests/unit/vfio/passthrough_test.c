@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -654,6 +655,22 @@ static void a_vector_that_the_host_does_not_have_takes_none_away(void **state)
 	assert_int_equal(d->last_data, 100);
 }
 
+/* What another process serves has our eventfds, and their flags. */
+static void eventfds_that_are_made_blocking_hold_up_no_guest_that_disables_them(void **state)
+{
+	struct fake *d = *state;
+
+	enable_msix(d);
+	for (unsigned i = 0; i < 2; i++) {
+		set_vector(d, i, 0x1000, 100 + i);
+		assert_int_equal(fcntl(d->fds[VFIO_PCI_MSIX_IRQ_INDEX][i], F_SETFL, O_RDWR), 0);
+	}
+	raise_irq(d, VFIO_PCI_MSIX_IRQ_INDEX, 1);
+	wait_for(&d->messages, 1);
+	config_write(d, AT_MSIX + 2, 2, 0);
+	assert_int_equal(d->enabled[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+}
+
 static void msi_has_as_many_vectors_as_the_guest_enables(void **state)
 {
 	struct fake *d = *state;
@@ -857,6 +874,7 @@ int main(void)
 		TEST(more_vectors_are_asked_for_as_they_are_unmasked),
 		TEST(vectors_that_can_be_added_are_added),
 		TEST(a_vector_that_the_host_does_not_have_takes_none_away),
+		TEST(eventfds_that_are_made_blocking_hold_up_no_guest_that_disables_them),
 		TEST(msi_has_as_many_vectors_as_the_guest_enables),
 		cmocka_unit_test(msix_is_enabled_early_with_fewer_vectors_than_msi_has),
 		TEST(errors_and_requests_of_the_host_are_passed_on),

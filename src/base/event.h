@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Eventfds that another process has, too. O_NONBLOCK is the open file's, so whoever else has it
+ * can take it off at any time: it says nothing about whether a read waits.
+ */
+#ifndef ZVISOR_BASE_EVENT_H
+#define ZVISOR_BASE_EVENT_H
+
+#include <stdbool.h>
+
+/* Take what has been signalled. False: nothing has. It does not wait, whatever the flag. */
+bool event_take(int fd);
+
+#endif
