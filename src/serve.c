@@ -185,14 +185,21 @@ static void *tell_who_waits(void *opaque)
 	}
 }
 
+/* The host has no more of something, at this moment. */
+static bool is_lack(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 static int serve_clients(struct user_server *server, int listener, const char *name)
 {
 	for (;;) {
 		int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 		char why[LOG_LINE_MAX] = "";
 
-		if (client < 0 && errno != EINTR && errno != ECONNABORTED && errno != EMFILE &&
-		    errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+		if (client < 0 && is_lack(errno))
+			poll(NULL, 0, WAITING_MS);
+		else if (client < 0 && errno != EINTR && errno != ECONNABORTED)
 			return -errno;
 		if (client < 0)
 			continue;
