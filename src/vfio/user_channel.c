@@ -27,8 +27,12 @@
 /* So many commands are sent without a reply before there is one to wait for. */
 #define POSTED_MAX 256
 
-/* Messages that user_channel_poll() reads at once. */
+/*
+ * What user_channel_poll() reads at once: so many messages, and none begins after this part of
+ * the time limit, which holds for all of them together, so that the last one has enough of it.
+ */
 #define POLL_MAX 64
+#define POLL_BEGIN_PART 4
 
 #define WHY_MAX 160
 
@@ -56,6 +60,7 @@ struct user_channel {
 	pthread_cond_t changed; /* a reply has come, or nobody reads any more, or it is over */
 	bool reading;
 	uint64_t reading_until; /* the deadline of who reads; 0: none but that of the message */
+	uint64_t polling_until; /* that of user_channel_poll(), which waits for no message; or 0 */
 	bool asked; /* a thread waits for a command, until another one does not read … */
 	bool polling; /* … or for the socket and `kick` */
 	bool may_spin; /* awake at first */
@@ -284,20 +289,31 @@ static const char *keep_command(struct user_channel *channel, struct user_messag
 	return NULL;
 }
 
+/* Milliseconds, from its first byte on. */
+static unsigned time_for_message(const struct user_channel *channel)
+{
+	uint64_t until = channel->polling_until, now;
+
+	if (!until)
+		return channel->timeout_ms;
+	now = deadline_now();
+	return until > now ? (unsigned)((until - now) / DEADLINE_NS_PER_MS) : 0;
+}
+
 /*
  * Read a message and deal with it. Comes and goes with `state` held; only one thread is
  * here. `until` 0: -EAGAIN when there is none. `more`: as in user_message_read_ahead().
  */
 static int read_next(struct user_channel *channel, uint64_t until, bool more)
 {
-	const struct user_patience patience = { until, channel->timeout_ms };
+	const struct user_patience patience = { until, time_for_message(channel) };
 	struct user_message *message = &channel->incoming;
 	char text[WHY_MAX];
 	const char *why = NULL;
 	int rc;
 
 	channel->reading = true;
-	channel->reading_until = until;
+	channel->reading_until = until ? until : channel->polling_until;
 	pthread_mutex_unlock(&channel->state);
 	rc = user_message_read_ahead(channel->socket, &channel->ahead, more, message,
 				     channel->payload, &patience, &why);
@@ -603,11 +619,18 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 
 int user_channel_poll(struct user_channel *channel)
 {
+	const uint64_t last = deadline_in_ms(channel->timeout_ms / POLL_BEGIN_PART);
+	unsigned count = 0;
 	int rc = 0;
 
 	pthread_mutex_lock(&channel->state);
-	for (unsigned i = 0; i < POLL_MAX && !rc && !channel->ended && !channel->reading; i++)
-		rc = read_some(channel, 0);
+	if (!channel->reading) {
+		channel->polling_until = deadline_in_ms(channel->timeout_ms);
+		do
+			rc = channel->ended ? -ENOTCONN : read_some(channel, 0);
+		while (!rc && ++count < POLL_MAX && !deadline_is_past(last));
+		channel->polling_until = 0;
+	}
 	rc = channel->ended ? -ENOTCONN : 0;
 	leave(channel);
 	return rc;

@@ -136,8 +136,8 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 			 int timeout_ms);
 
 /*
- * Read of what is there, but not for ever, and deal with it, unless another thread does; for
- * a thread that was told by poll(2). 0 or -ENOTCONN.
+ * Read of what is there, for no longer than the time limit in all, and deal with it, unless
+ * another thread does; for a thread that was told by poll(2). 0 or -ENOTCONN.
  */
 int user_channel_poll(struct user_channel *channel);
 

@@ -204,6 +204,8 @@ void user_client_free(struct user_client *c)
 {
 	c->quit = true;
 	if (c->thread_started) {
+		/* It may be in the midst of a message that does not come to its end. */
+		user_channel_end(c->channel, "it is not used any more");
 		wake_thread(c);
 		pthread_join(c->thread, NULL);
 	}

@@ -7,10 +7,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,6 +140,63 @@ static void a_command_in_small_pieces_is_not_waited_for(void **state)
 	free_pair(p);
 }
 
+/* The other side has taken all that was sent to it. False: it has gone. */
+static bool was_read(int peer)
+{
+	struct pollfd hung_up = { .fd = peer };
+	int left;
+
+	while (!poll(&hung_up, 1, 0)) {
+		if (ioctl(peer, SIOCOUTQ, &left))
+			return false;
+		if (!left)
+			return true;
+		pause_ms(1);
+	}
+	return false;
+}
+
+#define DRIPPED 32
+
+/*
+ * Commands without end, each of which takes 120 ms at least, and each with the first byte of the
+ * next behind its last. Nothing is sent in advance, however late it is read.
+ */
+static void *drip_commands(void *opaque)
+{
+	const struct user_header header = { .command = USER_DMA_READ, .size = DRIPPED };
+	struct pair *p = opaque;
+
+	memcpy(p->data, &header, sizeof(header));
+	memcpy(p->data + DRIPPED, &header, 1);
+	if (send(p->peer, p->data, 1, MSG_NOSIGNAL) != 1)
+		return NULL;
+	for (;;) {
+		for (unsigned i = 1; i < DRIPPED; i++) {
+			bool end = i == DRIPPED - 1;
+
+			pause_ms(4);
+			if (!was_read(p->peer) ||
+			    send(p->peer, p->data + i, end ? 2 : 1, MSG_NOSIGNAL) != (end ? 2 : 1))
+				return NULL;
+		}
+	}
+}
+
+/* One in 64 of them would take 8 seconds. Who reads so slowly that they are too late sees the end. */
+static void commands_in_small_pieces_have_one_time_limit(void **state)
+{
+	struct pair *p = new_pair(drip_commands);
+
+	for (unsigned i = 0; i < 3; i++) {
+		const unsigned before = p->commands;
+
+		(void)user_channel_poll(p->channel);
+		assert_in_range(p->commands - before, 0, 2);
+	}
+	free_pair(p);
+}
+
 /* It takes half a second or longer for a message of 1 MiB, and is never silent for long. */
 static void *read_slowly(void *opaque)
 {
@@ -225,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_reply_in_small_pieces_is_not_waited_for),
 		cmocka_unit_test(a_command_in_small_pieces_is_not_waited_for),
+		cmocka_unit_test(commands_in_small_pieces_have_one_time_limit),
 		cmocka_unit_test(a_peer_that_reads_in_small_pieces_is_not_waited_for),
 		cmocka_unit_test(nobody_waits_behind_a_sender_for_longer_than_he_has_time),
 		cmocka_unit_test(several_commands_have_one_deadline),

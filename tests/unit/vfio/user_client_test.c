@@ -516,6 +516,35 @@ static void a_new_connection_has_one_time_limit(void **state)
 	free_slow(s);
 }
 
+static bool begin_a_command_after_a_reset(struct fake_server *s, int socket,
+					  struct user_message *message)
+{
+	const struct user_header header = { .command = USER_DMA_READ, .size = 32 };
+	const atomic_bool *begin = s->opaque;
+
+	if (message->header.command != USER_DEVICE_RESET || !*begin)
+		return false;
+	fake_server_reply(socket, message, 0, NULL, 0);
+	(void)send(socket, &header, 1, MSG_NOSIGNAL);
+	return true;
+}
+
+/* A function is reset before it is freed, and what is begun then is not waited for. */
+static void a_function_is_freed_in_the_midst_of_a_command(void **state)
+{
+	struct guest *g = new_guest();
+	atomic_bool begin = false;
+	uint64_t late;
+
+	g->server.answer = begin_a_command_after_a_reset;
+	g->server.opaque = &begin;
+	connect_guest(g, false);
+	begin = true;
+	late = deadline_in_ms(USER_CLIENT_TIMEOUT_MS / 2);
+	disconnect_guest(g);
+	assert_false(deadline_is_past(late));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,6 +562,7 @@ int main(void)
 		cmocka_unit_test(an_unmap_of_many_regions_has_one_time_limit),
 		cmocka_unit_test(a_read_of_many_pieces_has_one_time_limit),
 		cmocka_unit_test(a_new_connection_has_one_time_limit),
+		cmocka_unit_test(a_function_is_freed_in_the_midst_of_a_command),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
