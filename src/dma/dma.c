@@ -17,6 +17,12 @@
  * Accesses carry a number that grows (their epoch). An invalidation waits only
  * for those that are older than itself: younger ones have been translated
  * after it had emptied the cache, and a busy device cannot hold it up forever.
+ *
+ * Who gives up waiting and calls again begins anew, for translations may have changed in
+ * between, and a busy device always has something in flight that is older than a call. So a
+ * refresh does not wait for each: it asks the translator once more, and lets those go on that
+ * would be given the same pages now. What is left are accesses to pages that were taken away while
+ * they were in flight. No others come as long as nothing else is taken away, and these end.
  */
 #include "dma/dma.h"
 
@@ -262,6 +268,16 @@ failed:
 	return false;
 }
 
+/* Ask the translator, whatever is cached. */
+static bool leads_to(struct pci_dma_space *space, uint64_t iova, enum pci_dma_direction direction,
+		     const uint8_t *host)
+{
+	struct dma_translation t;
+
+	return !translate_block(space, iova & PAGE_MASK, direction, &t) && t.host &&
+	       t.host + (iova - t.iova) == host && (t.writable || direction != PCI_DMA_FROM_DEVICE);
+}
+
 static bool may_transfer(const struct pci_dma_space *space)
 {
 	return space->open && space->bus_master;
@@ -310,12 +326,54 @@ static bool ranges_overlap(const struct pci_dma_access *access, uint64_t first, 
 	return false;
 }
 
-static bool in_use(const struct pci_dma_space *space, uint64_t first, uint64_t last, uint64_t epoch)
+/* Would it be given the same now, where it is in [first, last], which are whole pages? */
+static bool translated_the_same(struct pci_dma_space *space, const struct pci_dma_access *access,
+				uint64_t first, uint64_t last)
 {
-	for (const struct pci_dma_access *a = space->in_flight.next; a != &space->in_flight;
-	     a = a->next) {
-		if (a->epoch < epoch && ranges_overlap(a, first, last))
-			return true;
+	const struct iovec *part = access->iov;
+	uint64_t in_part = 0;
+
+	/* Translators are not to be asked while the space is closed; a buffer does not tell. */
+	if (!space->open || !part || access->bounce)
+		return false;
+	for (unsigned i = 0; i < access->range_count; i++) {
+		uint64_t iova = access->ranges[i].iova, left = access->ranges[i].length;
+
+		while (left) {
+			uint64_t in_page = MIN(left, PAGE_SIZE - iova % PAGE_SIZE);
+
+			if (iova >= first && iova <= last &&
+			    !leads_to(space, iova, access->direction,
+				      (uint8_t *)part->iov_base + in_part))
+				return false;
+			iova += in_page;
+			left -= in_page;
+			in_part += in_page;
+			if (in_part == part->iov_len) {
+				part++;
+				in_part = 0;
+			}
+		}
+	}
+	return true;
+}
+
+enum manner { WAIT_FOR_ALL, WAIT_FOR_CHANGED };
+
+/*
+ * Is there one to wait for among the accesses [*from, end)? *from becomes the first of them, as
+ * those before it need not be looked at again.
+ */
+static bool in_use(struct pci_dma_space *space, uint64_t first, uint64_t last, enum manner manner,
+		   uint64_t *from, uint64_t end)
+{
+	for (const struct pci_dma_access *a = space->in_flight.next;
+	     a != &space->in_flight && a->epoch < end; a = a->next) {
+		if (a->epoch < *from || !ranges_overlap(a, first, last) ||
+		    (manner == WAIT_FOR_CHANGED && translated_the_same(space, a, first, last)))
+			continue;
+		*from = a->epoch;
+		return true;
 	}
 	return false;
 }
@@ -336,18 +394,18 @@ static struct timespec deadline_after(uint64_t us)
 
 /* Whole pages are meant: a page that is touched is taken away. */
 static int invalidate(struct pci_dma_space *space, uint64_t first, uint64_t last,
-		      uint64_t timeout_us)
+		      enum manner manner, uint64_t timeout_us)
 {
 	struct timespec deadline;
-	uint64_t epoch;
+	uint64_t from = 0, end;
 	int error = 0;
 
 	first &= PAGE_MASK;
 	last |= ~PAGE_MASK;
 	pthread_mutex_lock(&space->lock);
 	iotlb_drop(space, first, last);
-	epoch = space->epoch;
-	if (likely(!in_use(space, first, last, epoch)))
+	end = space->epoch;
+	if (likely(!in_use(space, first, last, manner, &from, end)))
 		goto out;
 	error = -EAGAIN;
 	if (!timeout_us)
@@ -360,7 +418,7 @@ static int invalidate(struct pci_dma_space *space, uint64_t first, uint64_t last
 			 pthread_cond_wait(&space->ended, &space->lock) :
 			 pthread_cond_timedwait(&space->ended, &space->lock, &deadline);
 
-		if (!in_use(space, first, last, epoch)) {
+		if (!in_use(space, first, last, manner, &from, end)) {
 			error = 0;
 			break;
 		}
@@ -373,14 +431,26 @@ out:
 	return error;
 }
 
-int dma_space_invalidate(struct pci_dma_space *space, uint64_t iova, uint64_t length,
-			 uint64_t timeout_us)
+static int invalidate_length(struct pci_dma_space *space, uint64_t iova, uint64_t length,
+			     enum manner manner, uint64_t timeout_us)
 {
 	if (!length)
 		return 0;
 	if (length - 1 > UINT64_MAX - iova)
 		length = UINT64_MAX - iova + 1;
-	return invalidate(space, iova, iova + (length - 1), timeout_us);
+	return invalidate(space, iova, iova + (length - 1), manner, timeout_us);
+}
+
+int dma_space_invalidate(struct pci_dma_space *space, uint64_t iova, uint64_t length,
+			 uint64_t timeout_us)
+{
+	return invalidate_length(space, iova, length, WAIT_FOR_ALL, timeout_us);
+}
+
+int dma_space_refresh(struct pci_dma_space *space, uint64_t iova, uint64_t length,
+		      uint64_t timeout_us)
+{
+	return invalidate_length(space, iova, length, WAIT_FOR_CHANGED, timeout_us);
 }
 
 unsigned dma_space_waiters(struct pci_dma_space *space)
@@ -395,7 +465,7 @@ unsigned dma_space_waiters(struct pci_dma_space *space)
 
 int dma_space_drain(struct pci_dma_space *space, uint64_t timeout_us)
 {
-	return invalidate(space, 0, UINT64_MAX, timeout_us);
+	return invalidate(space, 0, UINT64_MAX, WAIT_FOR_ALL, timeout_us);
 }
 
 /* --- copies ----------------------------------------------------------------- */

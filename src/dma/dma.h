@@ -114,10 +114,19 @@ void dma_space_set_bus_master(struct pci_dma_space *space, bool on);
 int dma_space_invalidate(struct pci_dma_space *space, uint64_t iova, uint64_t length,
 			 uint64_t timeout_us);
 
-/* The same for all addresses. */
+/*
+ * The same, but an access is waited for only if the translator would not give it the same pages
+ * now. So it ends, when it is repeated, however busy the device is. For a translator whose answers are
+ * all that matters: who is about to take the memory itself away has to wait for every
+ * access. The translator is asked with `timeout_us` of 0, too, for as many pages as are in flight.
+ */
+int dma_space_refresh(struct pci_dma_space *space, uint64_t iova, uint64_t length,
+		      uint64_t timeout_us);
+
+/* As dma_space_invalidate(), for all addresses. */
 int dma_space_drain(struct pci_dma_space *space, uint64_t timeout_us);
 
-/* How many callers are waiting in these two now. */
+/* How many callers are waiting in these now. */
 unsigned dma_space_waiters(struct pci_dma_space *space);
 
 /*

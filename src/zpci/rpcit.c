@@ -89,9 +89,10 @@ static struct outcome refresh(struct zpci_function *f, struct zpci_vcpu *vcpu, u
 	}
 	/*
 	 * Where translations are made when they are used there is nothing to walk:
-	 * it is enough to forget, and to wait for who still uses what was.
+	 * it is enough to forget, and to wait for who still uses what was. Not for who uses
+	 * what is: Linux refreshes everything at once while its disks are busy.
 	 */
-	if (dma_space_invalidate(f->dma, start, last - start + 1, REFRESH_WAIT_US))
+	if (dma_space_refresh(f->dma, start, last - start + 1, REFRESH_WAIT_US))
 		return outcome_cc(2);
 	if (f->mapping) {
 		struct outcome outcome = refresh_mapping(f, vcpu, index, fh, start, last);

@@ -204,6 +204,8 @@ static void transfer(struct pci_dma_space *space, uint64_t iova)
 	if (pci_dma_access_begin(space, &access, PCI_DMA_FROM_DEVICE, &range, 1, iov,
 				 ARRAY_SIZE(iov)) > 0) {
 		check(dma_space_invalidate(space, iova, 1, 0) == -EAGAIN, "nobody is waited for");
+		/* The tables may have changed or not. */
+		(void)dma_space_refresh(space, iova, 0x3000, 0);
 		*(volatile uint8_t *)iov[0].iov_base = 0;
 		pci_dma_access_end(&access, 1);
 	}

@@ -119,8 +119,11 @@ static void in_flight(void)
 
 	setup();
 	hold();
+	check_answer(insn_rpcit(f->fh, target, PAGE_SIZE), CC(0), 'C', "rpcit.kept",
+		     "with DMA in flight on a page that is still mapped: condition code 0");
+	*page_entry(third, target) = PAGE_INVALID;
 	check_answer(insn_rpcit(f->fh, target, PAGE_SIZE), CC(2), 'L', "rpcit.busy",
-		     "with DMA in flight on the page: condition code 2");
+		     "with DMA in flight on a page taken away: condition code 2");
 	check_answer(insn_rpcit(f->fh, f->query.sdma + OTHER, PAGE_SIZE), CC(0), 'C',
 		     "rpcit.busy.other", "for another page: condition code 0");
 	release();

@@ -514,6 +514,150 @@ static void invalidation_waits_for_dma_in_flight(void **state)
 	pci_dma_access_end(&second, 0);
 }
 
+/* An access to pages 0 to 3, less the first and the last 16 bytes, and 8 of page 3 again. */
+static void refresh_waits_for_an_access_whose_pages_have_changed(void **state)
+{
+	struct world *w = *state;
+	const struct pci_dma_range ranges[] = { { IOVA + 16, 4 * PAGE_SIZE - 32 },
+						{ 0, 0 },
+						{ IOVA + 3 * PAGE_SIZE, 8 } };
+	struct pci_dma_access access;
+	struct iovec iov[5];
+
+	assert_int_equal(
+		pci_dma_access_begin(w->space, &access, PCI_DMA_FROM_DEVICE, ranges, 3, iov, 5), 4);
+	assert_int_equal(dma_space_refresh(w->space, 0, UINT64_MAX, 0), 0);
+	assert_int_equal(dma_space_invalidate(w->space, 0, UINT64_MAX, 0), -EAGAIN);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t page = IOVA + i * PAGE_SIZE, absolute = w->absolute[i];
+
+		w->absolute[i] = 0;
+		assert_int_equal(dma_space_refresh(w->space, 0, UINT64_MAX, 0), -EAGAIN);
+		assert_int_equal(dma_space_refresh(w->space, page + 8, 1, 0), -EAGAIN);
+		assert_int_equal(dma_space_refresh(w->space, page - PAGE_SIZE, PAGE_SIZE, 0), 0);
+		assert_int_equal(dma_space_refresh(w->space, page + PAGE_SIZE, PAGE_SIZE, 0), 0);
+		w->absolute[i] = 0x50000;
+		assert_int_equal(dma_space_refresh(w->space, page, 1, 1000), -EAGAIN);
+		w->absolute[i] = MEMORY;
+		assert_int_equal(dma_space_refresh(w->space, page, 1, 0), -EAGAIN);
+		w->absolute[i] = absolute;
+		assert_int_equal(dma_space_refresh(w->space, 0, UINT64_MAX, 0), 0);
+		w->read_only[i] = true;
+		assert_int_equal(dma_space_refresh(w->space, page, 1, 0), -EAGAIN);
+		w->read_only[i] = false;
+	}
+	/* It has a translation no more. */
+	dma_space_close(w->space);
+	assert_int_equal(dma_space_refresh(w->space, IOVA, 1, 0), -EAGAIN);
+	dma_space_open(w->space);
+	w->absolute[1] = 0;
+	pci_dma_access_end(&access, 0);
+	assert_int_equal(dma_space_refresh(w->space, 0, UINT64_MAX, 0), 0);
+	assert_int_equal(w->faults, 0);
+}
+
+static void refresh_knows_pages_of_blocks_and_elsewhere(void **state)
+{
+	struct world *w = *state;
+	struct pci_dma_range range = { IOVA + 11 * PAGE_SIZE + 1, 2 };
+	struct pci_dma_access access;
+	struct iovec iov;
+
+	w->absolute[11] = 0x40000;
+	w->elsewhere[11] = true;
+	pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, &iov, 1);
+	w->read_only[11] = true;
+	assert_int_equal(dma_space_refresh(w->space, range.iova, 1, 0), 0);
+	w->elsewhere[11] = false;
+	assert_int_equal(dma_space_refresh(w->space, range.iova, 1, 0), -EAGAIN);
+	pci_dma_access_end(&access, 0);
+
+	w->block_iova = range.iova = 0x80000000;
+	w->block_size = MEMORY;
+	range.iova += MEMORY - 100;
+	range.length = 100;
+	pci_dma_access_begin(w->space, &access, PCI_DMA_TO_DEVICE, &range, 1, &iov, 1);
+	assert_int_equal(dma_space_refresh(w->space, 0x80000000, MEMORY, 0), 0);
+	/* The same page in another block; and in one that is half in memory. */
+	w->block_iova = 0x80000000 + MEMORY - PAGE_SIZE;
+	w->block_absolute = MEMORY - PAGE_SIZE;
+	w->block_size = PAGE_SIZE;
+	assert_int_equal(dma_space_refresh(w->space, 0x80000000, MEMORY, 0), 0);
+	w->block_iova = 0x80000000;
+	w->block_absolute = 0;
+	w->block_size = 2 * MEMORY;
+	assert_int_equal(dma_space_refresh(w->space, 0x80000000, MEMORY, 0), 0);
+	w->block_absolute = MEMORY;
+	assert_int_equal(dma_space_refresh(w->space, 0x80000000, MEMORY, 0), -EAGAIN);
+	pci_dma_access_end(&access, 0);
+}
+
+/* Each access begins before the one before it ends, for as long as one likes. */
+static void refresh_ends_however_busy_the_device_is(void **state)
+{
+	struct world *w = *state;
+	struct pci_dma_range taken = { IOVA, 1 }, kept = { IOVA + 0x1000, 0x2000 };
+	struct pci_dma_access slow, access[2];
+	struct iovec iov[3];
+
+	pci_dma_access_begin(w->space, &access[0], PCI_DMA_FROM_DEVICE, &kept, 1, iov, 1);
+	pci_dma_access_begin(w->space, &slow, PCI_DMA_FROM_DEVICE, &taken, 1, iov + 2, 1);
+	w->absolute[0] = 0;
+	for (unsigned i = 1; i < 100; i++) {
+		pci_dma_access_begin(w->space, &access[i % 2], PCI_DMA_FROM_DEVICE, &kept, 1,
+				     iov + i % 2, 1);
+		assert_int_equal(dma_space_refresh(w->space, 0, UINT64_MAX, i == 1 ? 1000 : 0),
+				 i <= 50 ? -EAGAIN : 0);
+		if (i == 50)
+			pci_dma_access_end(&slow, 0);
+		pci_dma_access_end(&access[(i + 1) % 2], 0);
+	}
+	/* What changes between two calls counts. */
+	w->absolute[2] = 0;
+	assert_int_equal(dma_space_refresh(w->space, 0, UINT64_MAX, 0), -EAGAIN);
+	pci_dma_access_end(&access[1], 0);
+}
+
+static void *wait_for_refresh(void *opaque)
+{
+	struct waiter *waiter = opaque;
+
+	waiter->result = dma_space_refresh(waiter->w->space, 0, UINT64_MAX, UINT64_MAX);
+	waiter->done = 1;
+	return NULL;
+}
+
+static void refresh_waits_for_the_last_that_has_changed(void **state)
+{
+	struct world *w = *state;
+	const struct pci_dma_range range[] = {
+		{ IOVA, 1 }, { IOVA + 0x1000, 1 }, { IOVA + 0x2000, 1 }, { IOVA + 0x3000, 1 }
+	};
+	struct waiter waiter = { .w = w };
+	struct pci_dma_access access[4];
+	struct iovec iov[4];
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 4; i++)
+		pci_dma_access_begin(w->space, &access[i], PCI_DMA_TO_DEVICE, &range[i], 1, &iov[i],
+				     1);
+	w->absolute[1] = w->absolute[3] = 0;
+	assert_int_equal(pthread_create(&thread, NULL, wait_for_refresh, &waiter), 0);
+	for (unsigned i = 0; !dma_space_waiters(w->space); i++) {
+		assert_in_range(i, 0, 100000);
+		usleep(100);
+	}
+	pci_dma_access_end(&access[1], 0);
+	pci_dma_access_end(&access[2], 0);
+	usleep(10000);
+	assert_int_equal(waiter.done, 0);
+	pci_dma_access_end(&access[3], 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(waiter.result, 0);
+	assert_int_equal(dma_space_drain(w->space, 0), -EAGAIN);
+	pci_dma_access_end(&access[0], 0);
+}
+
 /* Pages 10 to 13: memory, elsewhere, remote, remote. */
 static void mix_pages(struct world *w)
 {
@@ -572,6 +716,8 @@ static void access_to_remote_memory_goes_through_a_buffer(void **state)
 					      iov, 4), 1);
 	memset(iov[0].iov_base, 9, length);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 12 * PAGE_SIZE, 1, 0), -EAGAIN);
+	/* Whether its pages have changed cannot be told. */
+	assert_int_equal(dma_space_refresh(w->space, IOVA + 10 * PAGE_SIZE, 1, 0), -EAGAIN);
 	pci_dma_access_end(&access, length - 1);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 12 * PAGE_SIZE, 1, 0), 0);
 	assert_int_equal(w->memory.base[w->absolute[10] + 7], 1);
@@ -632,6 +778,7 @@ static void invalidation_waits_for_a_copy_by_message(void **state)
 		usleep(100);
 	}
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 13 * PAGE_SIZE, 1, 1000), -EAGAIN);
+	assert_int_equal(dma_space_refresh(w->space, IOVA + 13 * PAGE_SIZE, 1, 0), -EAGAIN);
 	assert_int_equal(dma_space_drain(w->space, 0), -EAGAIN);
 	assert_int_equal(dma_space_invalidate(w->space, IOVA + 12 * PAGE_SIZE, 1, 0), 0);
 	w->absolute[13] = 0;
@@ -711,6 +858,10 @@ int main(void)
 		TEST(pages_that_share_a_place_in_the_cache_are_told_apart),
 		TEST(invalidation_minds_only_the_pages_in_use),
 		TEST(invalidation_waits_for_dma_in_flight),
+		TEST(refresh_waits_for_an_access_whose_pages_have_changed),
+		TEST(refresh_knows_pages_of_blocks_and_elsewhere),
+		TEST(refresh_ends_however_busy_the_device_is),
+		TEST(refresh_waits_for_the_last_that_has_changed),
 		TEST(copies_reach_memory_wherever_it_is),
 		TEST(access_to_remote_memory_goes_through_a_buffer),
 		TEST(access_to_remote_memory_fails_before_it_begins),

@@ -664,7 +664,7 @@ static void refresh_up_to_the_end_of_the_address_space_is_possible(void **state)
 	assert_int_equal(g->vcpu.cc, 0);
 }
 
-static void refresh_answers_cc_2_while_dma_is_in_flight(void **state)
+static void refresh_answers_cc_2_while_dma_to_a_lost_page_is_in_flight(void **state)
 {
 	struct guest *g = *state;
 	struct pci_dma_range range = { SDMA, 0x1000 };
@@ -679,12 +679,48 @@ static void refresh_answers_cc_2_while_dma_is_in_flight(void **state)
 					      &iov, 1),
 			 1);
 	assert_ptr_equal(iov.iov_base, guest_at(g, 0x9000));
+	guest_unmap(g, SDMA);
 	guest_rpcit(g, SDMA + 0x1000, 0x1000); /* another page */
 	assert_int_equal(g->vcpu.cc, 0);
 	guest_rpcit(g, SDMA, 0x1000);
 	assert_int_equal(g->vcpu.cc, 2);
 	pci_dma_access_end(&access, 0x1000);
 	guest_rpcit(g, SDMA, 0x1000);
+	assert_int_equal(g->vcpu.cc, 0);
+}
+
+/* What Linux does for all that was unmapped lately, while a disk has always something to do. */
+static void refresh_of_everything_ends_while_the_device_is_never_idle(void **state)
+{
+	struct guest *g = *state;
+	struct pci_dma_range busy = { SDMA, 0x2000 }, lost = { SDMA + 0x2000, 0x1000 };
+	struct pci_dma_access access[2], last;
+	struct iovec iov[5];
+
+	guest_enable(g);
+	guest_register_translation(g);
+	for (unsigned i = 0; i < 3; i++)
+		guest_map(g, SDMA + i * 0x1000, 0x9000 + i * 0x2000, true);
+	assert_int_equal(pci_dma_access_begin(space(g), &last, PCI_DMA_FROM_DEVICE, &lost, 1,
+					      iov + 4, 1),
+			 1);
+	pci_dma_access_begin(space(g), &access[0], PCI_DMA_FROM_DEVICE, &busy, 1, iov, 2);
+	guest_unmap(g, SDMA + 0x2000);
+	for (unsigned i = 1; i < 40; i++) {
+		assert_int_equal(pci_dma_access_begin(space(g), &access[i % 2], PCI_DMA_TO_DEVICE,
+						      &busy, 1, iov + i % 2 * 2, 2),
+				 2);
+		guest_rpcit(g, SDMA, 4 * GIB);
+		assert_int_equal(g->vcpu.cc, i <= 10 ? 2 : 0);
+		if (i == 10)
+			pci_dma_access_end(&last, 0x1000);
+		pci_dma_access_end(&access[(i + 1) % 2], 0);
+	}
+	guest_map(g, SDMA + 0x1000, 0x9000, true);
+	guest_rpcit(g, SDMA, 4 * GIB);
+	assert_int_equal(g->vcpu.cc, 2);
+	pci_dma_access_end(&access[1], 0);
+	guest_rpcit(g, SDMA, 4 * GIB);
 	assert_int_equal(g->vcpu.cc, 0);
 }
 
@@ -815,7 +851,8 @@ int main(void)
 		TEST(refresh_checks_handle_registers_and_state),
 		TEST(refresh_outside_the_registered_range_is_an_error),
 		TEST(refresh_up_to_the_end_of_the_address_space_is_possible),
-		TEST(refresh_answers_cc_2_while_dma_is_in_flight),
+		TEST(refresh_answers_cc_2_while_dma_to_a_lost_page_is_in_flight),
+		TEST(refresh_of_everything_ends_while_the_device_is_never_idle),
 		TEST(deregistration_answers_cc_2_while_dma_is_in_flight),
 		TEST(page_is_not_used_any_more_when_refresh_returns),
 	};
