@@ -16,10 +16,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/listen.h"
 #include "base/log.h"
 #include "devices/device.h"
 #include "vfio/user_sandbox.h"
@@ -35,67 +35,6 @@
 /* For a file that is in use. */
 #define BUSY_MS 3000
 #define BUSY_PAUSE_MS 50
-
-/* --- the socket -------------------------------------------------------------------------- */
-
-/* A socket that nobody listens at any more is left by a server that was killed. */
-static int clear_path(const struct sockaddr_un *address, char *error, size_t error_size)
-{
-	struct stat there;
-	int fd, rc;
-
-	if (lstat(address->sun_path, &there))
-		return 0; /* if it is more than absence, bind() will say so */
-	if (!S_ISSOCK(there.st_mode)) {
-		snprintf(error, error_size, "socket=%s: exists and is not a socket",
-			 address->sun_path);
-		return -EEXIST;
-	}
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? errno : 0;
-	close(fd);
-	if (rc != ECONNREFUSED) {
-		snprintf(error, error_size, "socket=%s: another program listens there",
-			 address->sun_path);
-		return -EADDRINUSE;
-	}
-	return unlink(address->sun_path) && errno != ENOENT ? -errno : 0;
-}
-
-/* The listening socket, or a negative errno. */
-static int listen_at(const char *path, char *error, size_t error_size)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = -1, rc;
-
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		snprintf(error, error_size,
-			 "socket=%s: longer than the %zu bytes that a socket's name can have", path,
-			 sizeof(address.sun_path) - 1);
-		return -ENAMETOOLONG;
-	}
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	rc = clear_path(&address, error, error_size);
-	if (!rc) {
-		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		/* Who may connect may do what the user may: nobody else. */
-		if (fd < 0 || fchmod(fd, 0600) ||
-		    bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 8))
-			rc = -errno;
-	}
-	if (!rc)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	if (!*error)
-		snprintf(error, error_size, "socket=%s: %s%s", path, strerror(-rc),
-			 rc == -ENOENT ?
-				 ": the folder is not there; make it (mkdir -p), or name another" :
-				 "");
-	return rc;
-}
 
 /* --- the sandbox ---------------------------------------------------------------------------- */
 
@@ -219,7 +158,7 @@ int serve_device(struct device_config *config, const char *socket_path, char *er
 	struct pci_function *function;
 	int listener, rc;
 
-	listener = listen_at(socket_path, reason, sizeof(reason));
+	listener = listen_at("socket=", socket_path, 0, reason, sizeof(reason));
 	if (listener < 0) {
 		snprintf(error, error_size, "device %s: %s", name, reason);
 		return listener;

@@ -13,10 +13,10 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/listen.h"
 #include "base/util.h"
 #include "machine/control.h"
 #include "monitor/qmp.h"
@@ -282,8 +282,8 @@ static bool serve(struct client *client)
 	execute_input(client);
 	pthread_mutex_lock(&monitor->lock);
 	flush(client);
-	over = client->lost || (client->said_all && !waiting(client) &&
-				client->input_start == client->input_end);
+	over = client->lost ||
+	       (client->said_all && !waiting(client) && client->input_start == client->input_end);
 	pthread_mutex_unlock(&monitor->lock);
 	return over;
 }
@@ -393,65 +393,17 @@ static void *monitor_thread(void *argument)
 
 /* --- the socket ----------------------------------------------------------------------------------------- */
 
-/* 0 when there is nothing at the address, or nobody, and it is gone now. */
-static int clear_path(const struct sockaddr_un *address, char *error, size_t error_size)
-{
-	struct stat there;
-	int fd, rc;
-
-	if (lstat(address->sun_path, &there))
-		return 0; /* if it is more than absence, bind() will say so */
-	if (!S_ISSOCK(there.st_mode)) {
-		snprintf(error, error_size, "--qmp unix:%s: exists and is not a socket",
-			 address->sun_path);
-		return -EEXIST;
-	}
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	rc = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ? errno : 0;
-	close(fd);
-	if (rc != ECONNREFUSED) {
-		snprintf(error, error_size, "--qmp unix:%s: another program listens there",
-			 address->sun_path);
-		return -EADDRINUSE;
-	}
-	if (unlink(address->sun_path) && errno != ENOENT)
-		return -errno;
-	return 0;
-}
-
 static int open_socket(struct monitor *monitor, char *error, size_t error_size)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int rc;
+	int listener = listen_at("--qmp unix:", monitor->path, SOCK_NONBLOCK, error, error_size);
 
-	if (strlen(monitor->path) >= sizeof(address.sun_path)) {
-		snprintf(error, error_size, "--qmp unix:%s: longer than the %zu bytes that a socket's name can have",
-			 monitor->path, sizeof(address.sun_path) - 1);
-		return -ENAMETOOLONG;
-	}
-	memcpy(address.sun_path, monitor->path, strlen(monitor->path) + 1);
-	*error = '\0';
-	rc = clear_path(&address, error, error_size);
-	if (rc)
-		goto fail;
-	monitor->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* Who may connect may do what the user may: nobody else. bind() takes this over. */
-	if (monitor->listener < 0 || fchmod(monitor->listener, 0600) ||
-	    bind(monitor->listener, (struct sockaddr *)&address, sizeof(address)) ||
-	    stat(monitor->path, &monitor->socket) || listen(monitor->listener, 8)) {
-		rc = -errno;
-		goto fail;
-	}
+	if (listener < 0)
+		return listener;
+	monitor->listener = listener;
+	/* Not there any more: somebody has removed it, and there is nothing of ours to remove. */
+	if (stat(monitor->path, &monitor->socket))
+		monitor->socket.st_ino = 0;
 	return 0;
-fail:
-	if (!*error)
-		snprintf(error, error_size, "--qmp unix:%s: %s%s", monitor->path, strerror(-rc),
-			 rc == -ENOENT ?
-				 ": the folder is not there; make it (mkdir -p), or name another" :
-				 "");
-	return rc;
 }
 
 /* The socket file, unless somebody has put another one in its place. */
@@ -466,8 +418,8 @@ static void remove_socket(struct monitor *monitor)
 
 /* --- made and taken apart -------------------------------------------------------------------------------- */
 
-int monitor_create(struct machine *machine, const char *path, struct monitor **result,
-		   char *error, size_t error_size)
+int monitor_create(struct machine *machine, const char *path, struct monitor **result, char *error,
+		   size_t error_size)
 {
 	struct monitor *monitor = calloc(1, sizeof(*monitor));
 	int rc = -ENOMEM;
