@@ -351,6 +351,16 @@ void machine_devices_reset(struct machine *machine)
 	pthread_mutex_unlock(&devices->plug_lock);
 }
 
+int machine_devices_clear_memory(struct machine *machine)
+{
+	int rc;
+
+	pthread_mutex_lock(&machine->devices->plug_lock);
+	rc = memory_clear(&machine->memory);
+	pthread_mutex_unlock(&machine->devices->plug_lock);
+	return rc;
+}
+
 /* --- what the monitor says ---------------------------------------------------------------- */
 
 int machine_device_add(struct machine *machine, struct device_config *config, char *error,

@@ -51,4 +51,10 @@ bool machine_devices_finish(struct machine *machine);
 /* The main thread, for a reset, before libzpci is reset. No vCPU runs, devices are quiet. */
 void machine_devices_reset(struct machine *machine);
 
+/*
+ * memory_clear(), but not while a device comes: one that pins memory shall find the pages that
+ * stay. The main thread, for a reset.
+ */
+int machine_devices_clear_memory(struct machine *machine);
+
 #endif

@@ -21,7 +21,8 @@ struct memory {
 	uint8_t *base; /* host address of absolute 0 */
 	uint64_t size; /* bytes */
 	int fd;
-	bool pinned; /* a host's IOMMU leads to its pages: they must stay what they are */
+	/* A host's IOMMU leads to its pages: they must stay what they are. Not set during a clear. */
+	bool pinned;
 	/* Told of each range written by memory_write() and memory_clear(); may be NULL. */
 	void (*written)(void *opaque, uint64_t absolute, uint64_t length);
 	void *opaque;

@@ -87,7 +87,7 @@ int machine_perform_reset(struct machine *machine, enum machine_reset kind, unsi
 			vcpu_clear_reset(machine->cpu[i].vcpu);
 		reset_subsystems(machine);
 		cpu_complex_clear(machine->cpus);
-		rc = memory_clear(&machine->memory);
+		rc = machine_devices_clear_memory(machine);
 		if (rc) {
 			snprintf(error, error_size, "cannot clear memory: %s", strerror(-rc));
 			return rc;
