@@ -12,6 +12,7 @@ void dma_plan_begin(struct dma_plan *plan, const struct dma_mapping *mapping)
 	plan->stale_count = 0;
 	plan->missing_count = 0;
 	plan->missing_bytes = 0;
+	plan->stale_bytes = 0;
 	plan->fence = true;
 }
 
@@ -20,7 +21,7 @@ void dma_plan_jump(struct dma_plan *plan)
 	plan->fence = true;
 }
 
-/* Both ends are mapped. */
+/* All of it is mapped. */
 static void add_stale(struct dma_plan *plan, uint64_t first, uint64_t last)
 {
 	if (plan->fence) {
@@ -28,6 +29,7 @@ static void add_stale(struct dma_plan *plan, uint64_t first, uint64_t last)
 		plan->stale[plan->stale_count++].first = first;
 	}
 	plan->stale[plan->stale_count - 1].last = last;
+	plan->stale_bytes += last - first + 1;
 	plan->fence = false;
 }
 
@@ -47,14 +49,24 @@ static void add_missing(struct dma_plan *plan, const struct dma_mapped *run, uin
 	plan->missing_bytes += last - first + 1;
 }
 
-void dma_plan_nothing(struct dma_plan *plan, uint64_t first, uint64_t last)
+uint64_t dma_plan_nothing(struct dma_plan *plan, uint64_t first, uint64_t last)
 {
-	struct dma_mapped begin, end;
+	uint64_t room = DMA_PLAN_STALE_BYTES - MIN(plan->stale_bytes, DMA_PLAN_STALE_BYTES);
+	struct dma_mapped there;
 
-	if (!dma_mapping_next(plan->mapping, first, &begin) || begin.first > last)
-		return;
-	if (dma_mapping_previous(plan->mapping, last, &end))
-		add_stale(plan, MAX(begin.first, first), MIN(end.last, last));
+	room = MAX(room, DMA_PLAN_PIECE);
+	while (dma_mapping_next(plan->mapping, first, &there) && there.first <= last) {
+		uint64_t begin = MAX(there.first, first), end = MIN(there.last, last);
+
+		if (end - begin >= room)
+			end = begin + (room - 1);
+		add_stale(plan, begin, end);
+		room -= end - begin + 1;
+		if (end == last || !room)
+			return end;
+		first = end + 1;
+	}
+	return last;
 }
 
 bool dma_plan_make(struct dma_plan *plan, const struct dma_mapped *run)

@@ -22,12 +22,14 @@
 
 #include "dma/mapping.h"
 
-/* One call of dma_plan_make(), and so many changes at most. Absolute 2^8 pages. */
+/* One call of dma_plan_make(), and so many changes at most: 2^8 pages. */
 #define DMA_PLAN_PIECE 0x100000ull
 
 /* A plan that has this is full, and one with less has room for another piece. */
 #define DMA_PLAN_CHANGES 256
 #define DMA_PLAN_BYTES (8 * DMA_PLAN_PIECE)
+/* Of what is mapped and is to go: hosts unmap page by page, some microseconds each. */
+#define DMA_PLAN_STALE_BYTES (64 * DMA_PLAN_PIECE)
 
 /* Of the pages of a piece, every other one. */
 #define DMA_PLAN_ROOM (DMA_PLAN_CHANGES + 130)
@@ -35,7 +37,7 @@
 struct dma_plan {
 	const struct dma_mapping *mapping;
 	unsigned stale_count, missing_count;
-	uint64_t missing_bytes;
+	uint64_t missing_bytes, stale_bytes; /* to be mapped; mapped, and to be unmapped */
 	bool fence; /* something that stays lies behind the last stale range */
 	struct {
 		uint64_t first, last;
@@ -48,8 +50,11 @@ void dma_plan_begin(struct dma_plan *plan, const struct dma_mapping *mapping);
 /* What is said next need not lie behind what was said before, but nowhere twice. */
 void dma_plan_jump(struct dma_plan *plan);
 
-/* Nothing of [first, last] is to be mapped. There is room. */
-void dma_plan_nothing(struct dma_plan *plan, uint64_t first, uint64_t last);
+/*
+ * Nothing of [first, last] is to be mapped. The address of the last byte that this
+ * was noted of: `last`, or the plan is full; a piece is noted in any case.
+ */
+uint64_t dma_plan_nothing(struct dma_plan *plan, uint64_t first, uint64_t last);
 
 /*
  * All of it is to lead to run->absolute and on. It is not longer than DMA_PLAN_PIECE, or
@@ -60,7 +65,7 @@ bool dma_plan_make(struct dma_plan *plan, const struct dma_mapped *run);
 static inline bool dma_plan_full(const struct dma_plan *plan)
 {
 	return plan->stale_count + plan->missing_count >= DMA_PLAN_CHANGES ||
-	       plan->missing_bytes >= DMA_PLAN_BYTES;
+	       plan->missing_bytes >= DMA_PLAN_BYTES || plan->stale_bytes >= DMA_PLAN_STALE_BYTES;
 }
 
 #endif

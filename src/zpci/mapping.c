@@ -179,26 +179,28 @@ static void tell_written(struct zpci_function *f, const struct dma_mapped *run)
 		memory->written(memory->opaque, run->absolute, run->last - run->first + 1);
 }
 
-/* What of a run lies in memory is wanted; DMA to the rest will fail in the host. */
-static void plan_run(struct zpci_function *f, const struct ioat_run *run)
+/*
+ * What of a run lies in memory is wanted; DMA to the rest will fail in the host. The last address
+ * that has been gone through: a valid piece as a whole, other runs until the plan is full.
+ */
+static uint64_t plan_run(struct zpci_function *f, const struct ioat_run *run)
 {
 	struct dma_plan *plan = &f->mapping->plan;
 	struct dma_mapped wanted = { run->first, run->last, run->absolute, run->writable };
 	uint64_t size = f->zpci->memory.size;
 	bool some;
 
-	if (!run->valid || run->absolute >= size) {
-		dma_plan_nothing(plan, run->first, run->last);
-		return;
-	}
+	if (!run->valid || run->absolute >= size)
+		return dma_plan_nothing(plan, run->first, run->last);
 	if (run->last - run->first >= size - run->absolute)
 		wanted.last = run->first + (size - run->absolute) - 1;
 	some = dma_plan_make(plan, &wanted);
 	if (wanted.last != run->last)
-		dma_plan_nothing(plan, wanted.last + 1, run->last);
+		(void)dma_plan_nothing(plan, wanted.last + 1, run->last);
 	/* The program may have let go of what was mapped already, and taken it again. */
 	if (some)
 		tell_written(f, &wanted);
+	return run->last;
 }
 
 /* Take the first piece off a run; false: that was all of it. */
@@ -222,7 +224,7 @@ static int compare(struct zpci_function *f, const struct ioat *ioat, uint64_t *n
 {
 	struct ioat_run run = { 0 }, piece;
 	bool left = false; /* of `run` */
-	uint64_t pages = 0;
+	uint64_t pages = 0, end;
 	struct ioat_cursor c;
 	int rc;
 
@@ -236,7 +238,11 @@ static int compare(struct zpci_function *f, const struct ioat *ioat, uint64_t *n
 		if (rc)
 			return rc == -ENOENT ? 0 : rc;
 		left = cut_piece(&run, &piece);
-		plan_run(f, &piece);
+		end = plan_run(f, &piece);
+		if (end != piece.last) {
+			run.first = end + 1;
+			left = true;
+		}
 		if (piece.valid)
 			pages += (piece.last - piece.first) / PAGE_SIZE + 1;
 	}
@@ -338,7 +344,7 @@ static int map_all(struct zpci_function *f, const struct ioat *ioat)
 
 	set_unseen(f, true);
 	dma_plan_begin(&f->mapping->plan, f->mapping->made);
-	plan_run(f, &run);
+	(void)plan_run(f, &run);
 	f->mapping->whole = true;
 	rc = carry_out(f, true);
 	f->mapping->whole = false;

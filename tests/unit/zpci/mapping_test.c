@@ -12,7 +12,7 @@
 
 /* --- a host's IOMMU: where each page leads to ---------------------------------------- */
 
-#define HOST_PAGES 4096u
+#define HOST_PAGES 32768u
 #define NOTHING UINT64_MAX
 #define READ_ONLY 1ull
 
@@ -206,11 +206,11 @@ static uint64_t next_random(uint64_t *state)
 
 static void random_changes_leave_what_was_asked_for(void **state)
 {
-	struct dma_mapping *m = new_mapping(HOST_PAGES);
-	static uint64_t wanted[HOST_PAGES];
+	struct dma_mapping *m = new_mapping(4096);
+	static uint64_t wanted[4096];
 	uint64_t random = 88172645463325252ull;
 
-	for (unsigned i = 0; i < HOST_PAGES; i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(wanted); i++)
 		wanted[i] = NOTHING;
 	for (unsigned round = 0; round < 20000; round++) {
 		unsigned first = next_random(&random) % 300;
@@ -372,6 +372,47 @@ static void plan_that_is_not_full_has_room_for_any_piece(void **state)
 	dma_mapping_free(m);
 }
 
+/* However many of them are in between. */
+static void plan_is_full_when_enough_is_to_be_unmapped(void **state)
+{
+	const unsigned most = DMA_PLAN_STALE_BYTES / 4096, piece = DMA_PLAN_PIECE / 4096;
+	struct dma_mapping *m = new_mapping(64);
+
+	/* Half of it in runs of 1 MiB with a page in between, and one that is longer than all. */
+	for (unsigned i = 0; i < most / piece / 2; i++)
+		assert_int_equal(dma_mapping_make(m, at(i * (piece + 1)),
+						  at(i * (piece + 1) + piece) - 1, at(1000), true),
+				 0);
+	assert_int_equal(dma_mapping_make(m, at(most), at(most + most) - 1, at(9), true), 0);
+
+	dma_plan_begin(&plan, m);
+	assert_int_equal(dma_plan_nothing(&plan, 0, at(most) - 1), at(most) - 1);
+	assert_false(dma_plan_full(&plan));
+	assert_int_equal(dma_plan_nothing(&plan, at(most), UINT64_MAX), at(most + most / 2) - 1);
+	assert_true(dma_plan_full(&plan));
+	assert_int_equal(plan.stale_count, 1);
+	assert_int_equal(plan.stale[0].first, 0);
+	assert_int_equal(plan.stale[0].last, at(most + most / 2) - 1);
+
+	/* A piece has room in a plan that is not full, but by a page. */
+	dma_plan_begin(&plan, m);
+	assert_int_equal(dma_plan_nothing(&plan, at(most), at(most + most - 1) - 1),
+			 at(most + most - 1) - 1);
+	assert_false(dma_plan_full(&plan));
+	assert_int_equal(dma_plan_nothing(&plan, 0, at(piece) - 1), at(piece) - 1);
+	assert_true(dma_plan_full(&plan));
+
+	/* What leads elsewhere is work as well. */
+	dma_plan_begin(&plan, m);
+	for (unsigned i = 0; i < most; i += piece) {
+		assert_false(dma_plan_full(&plan));
+		plan.missing_bytes = 0;
+		want(most + i, piece, 5000);
+	}
+	assert_true(dma_plan_full(&plan));
+	dma_mapping_free(m);
+}
+
 /* --- functions ------------------------------------------------------------------------------- */
 
 static const struct zpci_mapping_ops function_ops = {
@@ -519,6 +560,39 @@ static void refresh_of_many_changes_takes_several_attempts(void **state)
 	assert_int_equal(g->vcpu.cc, 0);
 	assert_int_equal(host.mapped, 8 * 86);
 	assert_int_equal(host.maps, 8 * 86); /* none twice */
+}
+
+/* One entry of an upper table, and 80 MiB are gone. */
+static void what_one_entry_takes_away_takes_several_attempts(void **state)
+{
+	struct guest *g = *state;
+	uint8_t *region = guest_at(g, TABLES_AT + 8 * (SDMA >> 31));
+	uint64_t entry;
+	unsigned attempts = 0;
+
+	guest_register_translation(g);
+	for (unsigned segment = 0; segment < 80; segment++)
+		put_segment(g, segment, MIB | 0x400);
+	refresh_until_done(g, SDMA, 2 * GIB);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.mapped, 80 * 256);
+	entry = load_be64(region);
+	store_be64(region, 0x27);
+	do {
+		unsigned before = host.mapped;
+
+		guest_rpcit(g, SDMA, 2 * GIB);
+		assert_true(before - host.mapped <= DMA_PLAN_STALE_BYTES / 4096);
+		assert_true(++attempts < 10);
+	} while (g->vcpu.cc == 2);
+	assert_int_equal(g->vcpu.cc, 0);
+	assert_int_equal(host.mapped, 0);
+	/* As few calls as there can be. */
+	assert_int_equal(host.unmaps, 2);
+	assert_int_equal(attempts, 2);
+	store_be64(region, entry);
+	refresh_until_done(g, SDMA, 2 * GIB);
+	assert_int_equal(host.mapped, 80 * 256);
 }
 
 /* Linux waits before it repeats, and what it has called leaves the time of day in registers. */
@@ -991,9 +1065,9 @@ static void long_runs_are_mapped_in_pieces_and_attempts(void **state)
 		put_segment(g, i, OTHER_PAGES_AT + i % 4 * 2048);
 	for (unsigned i = 0; i < GUEST_MEMORY / 4096; i++)
 		store_be64(guest_at(g, OTHER_PAGES_AT + 8 * i), i ? at(i) : 0x400);
-	assert_true(refresh_until_done(g, SDMA, HOST_PAGES * 4096ull) > 1);
+	assert_true(refresh_until_done(g, SDMA, 16 * MIB) > 1);
 	assert_int_equal(g->vcpu.cc, 0);
-	assert_int_equal(host.mapped, HOST_PAGES - 4);
+	assert_int_equal(host.mapped, 16 * 256 - 4);
 	assert_true(host.longest <= 256);
 	assert_int_equal(host.wholes, 0);
 }
@@ -1056,10 +1130,12 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_unmapped_counts_as_mapped),
 		cmocka_unit_test(plan_spans_holes_and_what_is_new_but_nothing_that_stays),
 		cmocka_unit_test(plan_that_is_not_full_has_room_for_any_piece),
+		cmocka_unit_test(plan_is_full_when_enough_is_to_be_unmapped),
 		TEST(group_says_that_refresh_is_needed),
 		TEST(registration_maps_what_the_tables_say),
 		TEST(refresh_maps_and_unmaps_what_has_changed),
 		TEST(refresh_of_many_changes_takes_several_attempts),
+		TEST(what_one_entry_takes_away_takes_several_attempts),
 		TEST(refresh_is_repeated_with_what_calls_leave_in_registers),
 		TEST(another_refresh_does_not_go_on_where_one_ended),
 		TEST(refresh_that_ended_elsewhere_is_not_gone_on_with),
