@@ -12,6 +12,7 @@
 
 #include "base/byteorder.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/util.h"
 #include "devices/device.h"
 #include "vfio/passthrough_internal.h"
@@ -169,7 +170,9 @@ static void reset(void *device)
 	if (p->has_reset)
 		rc = reset_when_free(p);
 	/* Whose connection has ended has said so, and is no longer what it was in any case. */
-	if (rc && rc != -ENOTCONN)
+	if (rc)
+		trace_passthrough_reset_failed(pci_function_name(p->function), rc);
+	if (rc && rc != -ENOTCONN && !atomic_exchange(&p->reset_told, true))
 		log_line("%s: the device could not be reset, and is as the guest left it: %s",
 			 pci_function_name(p->function), strerror(-rc));
 	/* The model's is what it is after a reset; the device's may be anything. */
@@ -209,7 +212,6 @@ static int unmap(void *opaque, uint64_t iova, uint64_t length)
 	struct passthrough *p = opaque;
 	int rc = p->ops->unmap(p->backend, iova, length);
 
-	/* A guest may make it happen again. */
 	if (rc && !atomic_exchange(&p->unmap_told, true))
 		log_line("%s: the host does not unmap memory (%s): the function is in error",
 			 pci_function_name(p->function), strerror(-rc));

@@ -57,8 +57,8 @@ struct passthrough {
 	unsigned vector_count;
 	struct passthrough_vector *vectors;
 	struct passthrough_vector failed, wanted; /* error and request */
-	atomic_bool error_told; /* to a person */
-	atomic_bool unmap_told; /* that it has failed */
+	/* To a person, once, as a guest may cause each again and again. */
+	atomic_bool error_told, irq_told, reset_told, unmap_told;
 };
 
 /* passthrough_config.c: describe the function; forward what is the device's. */

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -47,7 +48,6 @@ static void on_error(void *opaque)
 {
 	struct passthrough_vector *vector = opaque;
 
-	/* A guest may cause one after the other: the first is told. */
 	trace_passthrough_error(pci_function_name(vector->p->function));
 	if (!atomic_exchange(&vector->p->error_told, true))
 		log_line("%s: the host reports an error of the device",
@@ -138,6 +138,16 @@ static int enable_more(struct passthrough *p, unsigned number)
 	return rc;
 }
 
+/* More of them are missed the same way, each time that the guest tries. */
+static void tell_refusal(struct passthrough *p, unsigned number, int error)
+{
+	trace_passthrough_irq_refused(pci_function_name(p->function), number, error);
+	/* Whose connection has ended has said so. */
+	if (error != -ENOTCONN && !atomic_exchange(&p->irq_told, true))
+		log_line("%s: the host has no interrupt for vector %u, and maybe others: %s",
+			 pci_function_name(p->function), number, strerror(-error));
+}
+
 static void arm_msix(struct passthrough *p, unsigned number)
 {
 	struct passthrough_vector *vector = &p->vectors[number];
@@ -153,8 +163,7 @@ static void arm_msix(struct passthrough *p, unsigned number)
 	if (!rc)
 		return;
 	stop_listening(vector);
-	log_line("%s: the host has no interrupt for vector %u: error %d",
-		 pci_function_name(p->function), number, -rc);
+	tell_refusal(p, number, rc);
 }
 
 static void arm_msi(struct passthrough *p, unsigned count)
@@ -166,8 +175,7 @@ static void arm_msi(struct passthrough *p, unsigned count)
 	if (!rc)
 		rc = enable(p, count);
 	if (rc)
-		log_line("%s: the host has no interrupts for it: error %d",
-			 pci_function_name(p->function), -rc);
+		tell_refusal(p, 0, rc);
 }
 
 /* --- what the guest does ---------------------------------------------------------------- */

@@ -57,7 +57,7 @@ struct fake {
 	_Alignas(8) uint8_t bar0[BAR0_SIZE];
 	uint64_t config_size;
 	bool resizable, closed, fails;
-	int unmap_error;
+	int unmap_error, reset_error;
 	struct access accesses[64];
 	unsigned access_count, resets, busy; /* resets that will be refused for a while */
 
@@ -181,7 +181,7 @@ static int reset(void *backend)
 		return -EAGAIN;
 	}
 	d->resets++;
-	return 0;
+	return d->reset_error;
 }
 
 static int map(void *backend, uint64_t iova, uint64_t absolute, uint64_t length, bool writable)
@@ -825,32 +825,75 @@ static void lists_of_capabilities_that_are_loops_or_overlap_do_no_harm(void **st
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-/* A guest may cause it again and again. */
+/* --- what is told to a person: once, as a guest may cause it again and again ------------------- */
+
+struct listening {
+	int pipe[2], kept;
+};
+
+static void listen_begin(struct listening *l)
+{
+	l->kept = dup(STDERR_FILENO);
+	assert_int_equal(pipe(l->pipe), 0);
+	dup2(l->pipe[1], STDERR_FILENO);
+}
+
+/* One line has been said, and this is in it. */
+static void listen_end(struct listening *l, const char *part)
+{
+	char text[2000];
+	ssize_t length;
+
+	dup2(l->kept, STDERR_FILENO);
+	close(l->kept);
+	close(l->pipe[1]);
+	length = read(l->pipe[0], text, sizeof(text) - 1);
+	close(l->pipe[0]);
+	assert_true(length > 0);
+	text[length] = 0;
+	if (!strstr(text, part) || strchr(text, '\n') != text + length - 1)
+		fail_msg("not one line with \"%s\": %s", part, text);
+}
+
 static void unmap_that_fails_is_told_to_libzpci_and_once_to_a_person(void **state)
 {
 	struct fake *d = *state;
 	const struct zpci_mapping_ops *ops = d->made.mapping;
-	int pipe_fds[2], kept = dup(STDERR_FILENO);
-	char text[2000];
-	ssize_t length;
+	struct listening l;
 
-	assert_int_equal(pipe(pipe_fds), 0);
-	dup2(pipe_fds[1], STDERR_FILENO);
 	d->unmap_error = -ENOMEM;
+	listen_begin(&l);
 	for (unsigned i = 0; i < 3; i++)
 		if (ops->unmap(d->made.mapping_opaque, 0x100000000, 0x1000) != -ENOMEM)
 			d->fails = true;
-	dup2(kept, STDERR_FILENO);
-	close(kept);
-	close(pipe_fds[1]);
-	length = read(pipe_fds[0], text, sizeof(text) - 1);
-	close(pipe_fds[0]);
+	listen_end(&l, "does not unmap");
 	assert_false(d->fails);
-	assert_true(length > 0);
-	text[length] = 0;
-	assert_non_null(strstr(text, "does not unmap"));
-	/* One line. */
-	assert_ptr_equal(strchr(text, '\n'), text + length - 1);
+}
+
+static void interrupts_that_the_host_does_not_have_are_told_once(void **state)
+{
+	struct fake *d = *state;
+	struct listening l;
+
+	listen_begin(&l);
+	enable_msix(d);
+	for (unsigned i = 0; i < 10; i++) {
+		bar_write(d, 0, TABLE + 16 * (DEVICE_VECTORS_AT_ONCE + i) + 12, 4, 0);
+		bar_write(d, 0, TABLE + 16 * DEVICE_VECTORS_AT_ONCE + 12, 4, i & 1);
+	}
+	listen_end(&l, "has no interrupt for vector 40");
+}
+
+static void resets_that_fail_are_told_once(void **state)
+{
+	struct fake *d = *state;
+	struct listening l;
+
+	listen_begin(&l);
+	d->reset_error = -EIO;
+	for (unsigned i = 0; i < 3; i++)
+		pci_function_reset(d->f);
+	listen_end(&l, "could not be reset");
 }
 
 int main(void)
@@ -865,6 +908,8 @@ int main(void)
 		TEST(the_power_state_is_kept_from_the_device),
 		TEST(the_device_is_bus_master_if_the_guest_and_the_gate_want_it),
 		TEST(unmap_that_fails_is_told_to_libzpci_and_once_to_a_person),
+		TEST(interrupts_that_the_host_does_not_have_are_told_once),
+		TEST(resets_that_fail_are_told_once),
 		TEST(what_is_mapped_is_touched_directly),
 		TEST(what_is_not_mapped_is_one_access_of_the_guests_length),
 		TEST(what_is_half_mapped_is_not_cut_in_two),
