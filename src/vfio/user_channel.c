@@ -456,7 +456,7 @@ int user_channel_post(struct user_channel *channel, struct user_request *request
 	rc = user_channel_call(channel, request);
 	if (request->reply_fd >= 0)
 		close(request->reply_fd);
-	/* What else the peer says nobody wanted to know. */
+	/* What else the peer says most do not want to know. */
 	return rc == -ENOTCONN ? rc : 0;
 }
 

@@ -110,6 +110,7 @@ int user_channel_call(struct user_channel *channel, struct user_request *request
 /*
  * Send it, and say that no reply is wanted. 0 or -ENOTCONN. Now and then one is, and is waited
  * for: else a peer that is slow, or waits for us, could have any number of commands to keep.
+ * What the peer answers is in `error` then, which is 0 otherwise.
  */
 int user_channel_post(struct user_channel *channel, struct user_request *request);
 

@@ -202,6 +202,11 @@ static int post_maps(struct user_client *c, const struct user_region *regions, s
 	for (size_t i = 0; !rc && i < count; i++) {
 		make_map(c, &t, &regions[i], until);
 		rc = user_channel_post(c->channel, &t.request);
+		if (rc || !t.request.error)
+			continue;
+		/* As it promises to do itself where it is not asked; see user_version.h. */
+		user_channel_end(c->channel, "it does not map memory that it has promised to map");
+		rc = -ENOTCONN;
 	}
 	return rc;
 }

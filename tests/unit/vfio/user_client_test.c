@@ -302,6 +302,32 @@ static void maps_are_posted_to_a_server_that_takes_them_all(void **state)
 	disconnect_guest(g);
 }
 
+/* All but the first of those for which it is asked; its first client's. */
+static bool refuse_maps(struct fake_server *s, int socket, struct user_message *message)
+{
+	if (message->header.command != USER_DMA_MAP || message->header.flags & USER_NO_REPLY ||
+	    s->answered[USER_DMA_MAP] < 2 || s->connections > 1)
+		return false;
+	fake_server_reply(socket, message, ENOMEM, NULL, 0);
+	return true;
+}
+
+static void a_server_that_does_not_take_them_all_after_all_is_not_used(void **state)
+{
+	struct guest *g = new_guest();
+
+	g->server.capabilities = "{\"zvisor_posted_maps\":true}";
+	g->server.answer = refuse_maps;
+	connect_guest(g, true);
+	assert_int_equal(map_pages(g, 0, 400), -ENOTCONN);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), UINT16_MAX);
+	/* One that does takes its place. */
+	come_back(g);
+	assert_int_equal(map_pages(g, 0, 400), 0);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	disconnect_guest(g);
+}
+
 static void stores_do_not_pile_up_at_a_slow_server(void **state)
 {
 	struct guest *g = new_guest();
@@ -555,6 +581,7 @@ int main(void)
 		cmocka_unit_test(a_map_that_the_server_refuses_is_not_there),
 		cmocka_unit_test(no_more_is_mapped_than_the_server_has_announced),
 		cmocka_unit_test(maps_are_posted_to_a_server_that_takes_them_all),
+		cmocka_unit_test(a_server_that_does_not_take_them_all_after_all_is_not_used),
 		cmocka_unit_test(stores_do_not_pile_up_at_a_slow_server),
 		cmocka_unit_test(a_server_that_takes_less_back_than_it_had_is_not_used),
 		cmocka_unit_test(an_unmap_waits_for_a_copy_though_the_server_has_gone),
