@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Eventfds that are shared; see event.h. RWF_NOWAIT: preadv2(2); eventfd_read() of Linux
- * (fs/eventfd.c) looks at it since 5.8.
+ * (fs/eventfd.c) looks at it since 5.8, eventfd_write() does not.
  */
 #include "base/event.h"
 
@@ -10,6 +10,19 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+bool event_give(int fd)
+{
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
+	const uint64_t one = 1;
+
+	(void)poll(&room, 1, 0);
+	if (!(room.revents & POLLOUT)) {
+		errno = EAGAIN;
+		return false;
+	}
+	return write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
+}
 
 bool event_take(int fd)
 {

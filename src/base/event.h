@@ -11,4 +11,11 @@
 /* Take what has been signalled. False: nothing has. It does not wait, whatever the flag. */
 bool event_take(int fd);
 
+/*
+ * Signal it. False with errno set; EAGAIN: it has been signalled as often as it goes. It waits for
+ * somebody to take that only if the flag is taken off, and it gets as full, in the very moment
+ * of the call: there is no write to an eventfd that does not go by the flag.
+ */
+bool event_give(int fd);
+
 #endif

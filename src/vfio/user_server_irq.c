@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/trace.h"
 #include "base/util.h"
 
@@ -37,12 +38,10 @@ static struct irq_type irq_type(struct user_server *server, uint32_t index)
 static void signal_irq(struct user_server *server, uint32_t index, unsigned vector)
 {
 	const struct irq_type type = irq_type(server, index);
-	const uint64_t one = 1;
 
 	pthread_mutex_lock(&server->irq_lock);
-	/* It does not block, and a counter that is full has been signalled. */
-	if (vector < type.count && type.eventfds[vector] >= 0 &&
-	    write(type.eventfds[vector], &one, sizeof(one)) < 0)
+	/* One that is full has been signalled. */
+	if (vector < type.count && type.eventfds[vector] >= 0 && !event_give(type.eventfds[vector]))
 		trace_user_server_irq_lost(vector, errno);
 	pthread_mutex_unlock(&server->irq_lock);
 }
@@ -69,8 +68,8 @@ void user_server_clear_irqs(struct user_server *server, uint32_t index)
 }
 
 /*
- * An eventfd, as far as can be seen: nothing in a file system, no pipe and no socket. It
- * must not block whoever raises a vector.
+ * An eventfd, as far as can be seen: nothing in a file system, no pipe and no socket. What the
+ * client does to its flags later is seen to when it is written (base/event.h).
  */
 static bool is_eventfd(int fd)
 {

@@ -320,6 +320,23 @@ static void vectors_are_eventfds(void **state)
 	}
 }
 
+static void eventfd_that_is_full_and_blocks_holds_up_nobody(void **state)
+{
+	const uint64_t full = UINT64_MAX - 1;
+	struct world *w = *state;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	assert_int_equal(set_irqs(w, VFIO_PCI_MSIX_IRQ_INDEX, ASSIGN, 4, 1, &fd, 1), 0);
+	assert_int_equal(write(fd, &full, sizeof(full)), sizeof(full));
+	assert_int_equal(fcntl(fd, F_SETFL, O_RDWR), 0);
+	peer_write(w->socket, 0, TESTDEV_FIRE, 1 << 16 | 4, 8);
+	assert_int_equal(set_irqs(w, VFIO_PCI_MSIX_IRQ_INDEX, NOTHING, 4, 1, NULL, 0), 0);
+	assert_true(peer_event(fd, 0) == full);
+	peer_write(w->socket, 0, TESTDEV_FIRE, 1 << 16 | 4, 8);
+	assert_int_equal(peer_event(fd, PEER_PATIENCE_MS), 1);
+	close(fd);
+}
+
 static void what_is_no_vector_or_no_eventfd_is_refused(void **state)
 {
 	struct world *w = *state;
@@ -945,6 +962,7 @@ int main(void)
 		TEST(reset_is_a_reset),
 		TEST(command_that_is_not_done_here_is_refused),
 		TEST_DMA(vectors_are_eventfds),
+		TEST_DMA(eventfd_that_is_full_and_blocks_holds_up_nobody),
 		TEST(what_is_no_vector_or_no_eventfd_is_refused),
 		TEST_DMA(device_reaches_what_is_mapped_and_nothing_else),
 		TEST_DMA(memory_that_could_shrink_is_not_mapped_but_used),
