@@ -153,7 +153,10 @@ static size_t read_region(struct fake *f, const struct user_message *message)
 
 static size_t make_answer(struct fake *f, const struct user_message *message)
 {
-	static const char hello[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":8}}";
+	static const struct {
+		struct user_version version;
+		char text[35];
+	} hello = { { 0, 1 }, "{\"capabilities\":{\"max_msg_fds\":8}}" };
 	const struct user_device_info device = { 16,
 						 VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI,
 						 VFIO_PCI_NUM_REGIONS, VFIO_PCI_NUM_IRQS };
@@ -163,7 +166,8 @@ static size_t make_answer(struct fake *f, const struct user_message *message)
 
 	switch (message->header.command) {
 	case USER_VERSION:
-		memcpy(f->answer, hello, length = sizeof(hello));
+		length = sizeof(hello.version) + sizeof(hello.text);
+		memcpy(f->answer, &hello, length);
 		break;
 	case USER_DEVICE_GET_INFO:
 		memcpy(f->answer, &device, length = sizeof(device));

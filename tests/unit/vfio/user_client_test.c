@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/deadline.h"
+#include "base/byteorder.h"
 #include "base/irq_sources.h"
 #include "base/util.h"
 #include "devices/device.h"
@@ -132,7 +133,7 @@ static void come_back(struct guest *g)
 static void registers_of_the_same_device_are_where_they_were(void **state)
 {
 	struct guest *g = new_guest();
-	const uint32_t value = 0x12345678;
+	uint8_t value[4];
 	int before = fake_server_registers(FAKE_BAR_SIZE);
 	int after = fake_server_registers(FAKE_BAR_SIZE);
 
@@ -145,8 +146,9 @@ static void registers_of_the_same_device_are_where_they_were(void **state)
 	come_back(g);
 	pci_function_config_write(g->made.function, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 	assert_int_equal(mapped_registers(), 0x1000);
-	assert_int_equal(pwrite(after, &value, sizeof(value), 0x2010), sizeof(value));
-	assert_int_equal(load(g, 0x2010), value);
+	store_le32(value, 0x12345678);
+	assert_int_equal(pwrite(after, value, sizeof(value), 0x2010), sizeof(value));
+	assert_int_equal(load(g, 0x2010), 0x12345678);
 	disconnect_guest(g);
 	assert_int_equal(mapped_registers(), 0);
 	close(before);
