@@ -194,25 +194,24 @@ void pci_msi_update(struct pci_function *f)
 
 /* --- messages --------------------------------------------------------------------- */
 
+/* With the host side that it goes to: it is let go as soon as the function's lock is free. */
 struct message {
+	const struct pci_msi_ops *ops;
+	void *opaque;
 	uint64_t address;
 	uint32_t data;
 };
 
-static void deliver(struct pci_function *f, const struct message *message)
+static void deliver(const struct message *message)
 {
-	if (f->msi_ops)
-		f->msi_ops->deliver(f->msi_opaque, message->address, message->data);
+	if (message->ops)
+		message->ops->deliver(message->opaque, message->address, message->data);
 }
 
-/* Somebody else keeps the vectors, and has been told, if it may be. */
-static bool told_of_vector(struct pci_function *f, bool msix, unsigned vector)
+/* Somebody else keeps the vectors. With the lock held. */
+static bool kept_elsewhere(const struct pci_function *f)
 {
-	if (likely(!f->msi_ops || !f->msi_ops->notify))
-		return false;
-	if (f->bus_master)
-		f->msi_ops->notify(f->msi_opaque, msix, vector);
-	return true;
+	return unlikely(f->msi_ops && f->msi_ops->notify);
 }
 
 static uint8_t *msix_entry(struct pci_function *f, unsigned vector)
@@ -236,7 +235,12 @@ static struct message msix_message(struct pci_function *f, unsigned vector)
 {
 	const uint8_t *entry = msix_entry(f, vector);
 
-	return (struct message){ load_le64(entry), load_le32(entry + PCI_MSIX_ENTRY_DATA) };
+	return (struct message){
+		f->msi_ops,
+		f->msi_opaque,
+		load_le64(entry),
+		load_le32(entry + PCI_MSIX_ENTRY_DATA),
+	};
 }
 
 /*
@@ -259,28 +263,32 @@ void pci_msix_deliver_pending(struct pci_function *f, unsigned first, unsigned l
 		}
 		pthread_mutex_unlock(&f->lock);
 		if (due)
-			deliver(f, &message);
+			deliver(&message);
 	}
 }
 
 void pci_function_msix_notify(struct pci_function *f, unsigned vector)
 {
 	struct message message;
-	bool due = false;
+	bool due = false, kept;
 
-	if (vector >= f->msix.vectors || told_of_vector(f, true, vector) || !f->msix_enabled)
+	if (vector >= f->msix.vectors)
 		return;
 	pthread_mutex_lock(&f->lock);
-	if (f->msix_enabled && f->bus_master) {
+	kept = kept_elsewhere(f);
+	message = msix_message(f, vector);
+	if (kept) {
+		due = f->bus_master;
+	} else if (f->msix_enabled && f->bus_master) {
 		due = !msix_blocked(f, vector);
-		if (due)
-			message = msix_message(f, vector);
-		else
+		if (!due)
 			f->msix.pending[vector / 8] |= pending_bit(vector);
 	}
 	pthread_mutex_unlock(&f->lock);
-	if (due)
-		deliver(f, &message);
+	if (due && kept)
+		message.ops->notify(message.opaque, true, vector);
+	else if (due)
+		deliver(&message);
 }
 
 /* How many vectors of MSI are in use. With the lock held. */
@@ -303,6 +311,8 @@ static struct message msi_message(struct pci_function *f, unsigned vector)
 	uint32_t data = load_le16(f->config + f->msi.data);
 
 	return (struct message){
+		f->msi_ops,
+		f->msi_opaque,
 		f->msi.is_64bit ? load_le64(cap + PCI_MSI_ADDRESS_LO) :
 				  load_le32(cap + PCI_MSI_ADDRESS_LO),
 		(data & ~(enabled - 1)) | MIN(vector, enabled - 1),
@@ -332,29 +342,33 @@ void pci_msi_deliver_pending(struct pci_function *f)
 		}
 		pthread_mutex_unlock(&f->lock);
 		if (due)
-			deliver(f, &message);
+			deliver(&message);
 	}
 }
 
 void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 {
 	struct message message;
-	bool due = false;
+	bool due = false, kept;
 
-	if (vector >= f->msi.vectors || told_of_vector(f, false, vector) || !f->msi_enabled)
+	if (vector >= f->msi.vectors)
 		return;
 	pthread_mutex_lock(&f->lock);
-	if (f->msi_enabled && f->bus_master) {
+	kept = kept_elsewhere(f);
+	message = msi_message(f, vector);
+	if (kept) {
+		due = f->bus_master;
+	} else if (f->msi_enabled && f->bus_master) {
 		due = !msi_blocked(f, vector);
-		if (due)
-			message = msi_message(f, vector);
-		else
+		if (!due)
 			pci_set_config_word(f, f->msi.pending,
 					    load_le32(f->config + f->msi.pending) | 1u << vector);
 	}
 	pthread_mutex_unlock(&f->lock);
-	if (due)
-		deliver(f, &message);
+	if (due && kept)
+		message.ops->notify(message.opaque, false, vector);
+	else if (due)
+		deliver(&message);
 }
 
 bool pci_function_msix_enabled(const struct pci_function *f)

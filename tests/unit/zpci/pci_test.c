@@ -4,6 +4,9 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define EXPRESS_OFFSET 0x4c /* after the 12 bytes of MSI-X */
@@ -384,6 +387,63 @@ static void host_that_keeps_the_vectors_is_told_of_each(void **state)
 	assert_int_equal(w->messages.data[1], 3);
 }
 
+/* A device's thread that is not careful. */
+struct raising {
+	struct pci_function *f;
+	atomic_bool stop;
+	atomic_uint raised, heard;
+};
+
+static void *raise_vectors(void *opaque)
+{
+	struct raising *r = opaque;
+
+	while (!r->stop) {
+		pci_function_msix_notify(r->f, 0);
+		pci_function_msi_notify(r->f, 0);
+		r->raised++;
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void count_message(void *opaque, uint64_t address, uint32_t data)
+{
+	((struct raising *)opaque)->heard++;
+}
+
+static void count_vector(void *opaque, bool msix, unsigned vector)
+{
+	((struct raising *)opaque)->heard++;
+}
+
+static void vectors_may_be_raised_while_it_is_attached_and_detached(void **state)
+{
+	static const struct pci_msi_ops hosts[] = {
+		{ .deliver = count_message },
+		{ .notify = count_vector },
+	};
+	struct world *w = *state;
+	struct raising r = { .f = w->f };
+	pthread_t thread;
+
+	pci_function_detach(w->f);
+	assert_int_equal(pthread_create(&thread, NULL, raise_vectors, &r), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		unsigned raised;
+
+		assert_int_equal(pci_function_attach(w->f, w->dma, &hosts[i % 2], &r), 0);
+		set_vector(w, 0, 1, false);
+		enable_msix(w, 0x8000);
+		for (raised = r.raised; r.raised == raised;)
+			sched_yield();
+		pci_function_detach(w->f);
+	}
+	r.stop = true;
+	pthread_join(thread, NULL);
+	assert_true(r.heard > 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -403,6 +463,7 @@ int main(void)
 		TEST(function_attaches_once_and_detaches),
 		TEST(block_without_a_block_callback_is_ascending_writes),
 		TEST(host_that_keeps_the_vectors_is_told_of_each),
+		TEST(vectors_may_be_raised_while_it_is_attached_and_detached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
