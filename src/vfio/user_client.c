@@ -29,12 +29,68 @@ static int region_info(void *backend, unsigned region, struct passthrough_region
 	return 0;
 }
 
+static void wake_thread(struct user_client *c)
+{
+	const uint64_t one = 1;
+
+	if (write(c->wake, &one, sizeof(one)) < 0)
+		return; /* it has been woken often enough */
+}
+
+/* In `command`, beside the register's value. */
+#define COMMAND_IS_NEW 0x10000u
+
+/*
+ * A server may let us wait for the socket or a reply, which who calls this may not. So it is only
+ * noted, and told by whoever has something to say to the server next, before he does, or by
+ * the client's thread. While the connection is exchanged there is nobody to tell: whoever does
+ * that is a reset, after which the register is set again.
+ */
+static void set_command(void *backend, uint16_t command)
+{
+	struct user_client *c = backend;
+
+	c->bus_master = command & PCI_COMMAND_MASTER;
+	/* A copy that has begun before ends before. */
+	pthread_mutex_lock(&c->copying);
+	pthread_mutex_unlock(&c->copying);
+	c->command = command | COMMAND_IS_NEW;
+	if (pthread_rwlock_tryrdlock(&c->lock))
+		return;
+	if (user_channel_is_open(c->channel))
+		wake_thread(c);
+	pthread_rwlock_unlock(&c->lock);
+}
+
+/* With the lock held for reading. When it returns, what was noted before it is sent. */
+static void tell_command(struct user_client *c)
+{
+	unsigned command = c->command;
+	uint8_t bytes[2];
+
+	if (likely(!command))
+		return;
+	pthread_mutex_lock(&c->telling);
+	command = c->command;
+	if (command) {
+		bytes[0] = (uint8_t)command;
+		bytes[1] = (uint8_t)(command >> 8);
+		/* If it fails the connection has ended, and a reset, which makes another, sets it again. */
+		(void)user_client_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes,
+					sizeof(bytes));
+		/* A newer one is told by the next. */
+		atomic_compare_exchange_strong(&c->command, &command, 0);
+	}
+	pthread_mutex_unlock(&c->telling);
+}
+
 static int region_read(void *backend, unsigned region, uint64_t offset, void *data, size_t length)
 {
 	struct user_client *c = backend;
 	int rc;
 
 	pthread_rwlock_rdlock(&c->lock);
+	tell_command(c);
 	rc = user_client_read(c, region, offset, data, length);
 	pthread_rwlock_unlock(&c->lock);
 	return rc;
@@ -60,30 +116,12 @@ static int region_write(void *backend, unsigned region, uint64_t offset, const v
 	int rc;
 
 	pthread_rwlock_rdlock(&c->lock);
+	tell_command(c);
 	rc = user_client_write(c, region, offset, data, length);
 	pthread_rwlock_unlock(&c->lock);
 	if (!rc && region <= VFIO_PCI_BAR5_REGION_INDEX)
 		wait_for_answer(c, region, offset);
 	return rc;
-}
-
-/*
- * Posted: it waits for hardly anybody but the socket. While the connection is exchanged there is
- * nobody to tell: whoever does that is a reset, after which the register is set again.
- */
-static void set_command(void *backend, uint16_t command)
-{
-	struct user_client *c = backend;
-	uint8_t bytes[2] = { (uint8_t)command, (uint8_t)(command >> 8) };
-
-	c->bus_master = command & PCI_COMMAND_MASTER;
-	/* A copy that has begun before ends before. */
-	pthread_mutex_lock(&c->copying);
-	pthread_mutex_unlock(&c->copying);
-	if (pthread_rwlock_tryrdlock(&c->lock))
-		return;
-	(void)user_client_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, bytes, sizeof(bytes));
-	pthread_rwlock_unlock(&c->lock);
 }
 
 static int irq_count(void *backend, unsigned index, unsigned *count)
@@ -105,17 +143,10 @@ static int set_irqs(void *backend, unsigned index, unsigned start, unsigned coun
 		c->error_fd = count ? eventfds[0] : -1;
 	if (index == VFIO_PCI_REQ_IRQ_INDEX)
 		c->request_fd = count ? eventfds[0] : -1;
+	tell_command(c);
 	rc = user_client_set_irqs(c, index, start, count, eventfds, user_client_deadline(c));
 	pthread_rwlock_unlock(&c->lock);
 	return rc;
-}
-
-static void wake_thread(struct user_client *c)
-{
-	const uint64_t one = 1;
-
-	if (write(c->wake, &one, sizeof(one)) < 0)
-		return; /* it has been woken often enough */
 }
 
 /*
@@ -132,6 +163,7 @@ static int connect_again(struct user_client *c, uint64_t until)
 	else if (!c->refusal_told)
 		log_line("%s: cannot connect to the server at %s again: %s", c->name, c->path, why);
 	c->refusal_told = rc;
+	c->tries++;
 	wake_thread(c);
 	return rc ? -ENOTCONN : 0;
 }
@@ -154,6 +186,8 @@ static int reset(void *backend)
 	int rc = 0;
 
 	pthread_rwlock_wrlock(&c->lock);
+	/* After the reset it is set again. */
+	c->command = 0;
 	if (user_channel_is_open(c->channel))
 		rc = reset_device(c, until);
 	if (c->function && !user_channel_is_open(c->channel)) {
@@ -172,6 +206,7 @@ static int unmap(void *backend, uint64_t iova, uint64_t length)
 	struct user_client *c = backend;
 
 	pthread_rwlock_rdlock(&c->lock);
+	tell_command(c);
 	user_client_unmap(c, iova, length);
 	pthread_rwlock_unlock(&c->lock);
 	return 0;
@@ -183,6 +218,7 @@ static int map_pieces(struct user_client *c, uint64_t iova, uint64_t absolute, u
 	int rc;
 
 	pthread_rwlock_rdlock(&c->lock);
+	tell_command(c);
 	rc = user_client_map(c, iova, absolute, length, piece, writable);
 	pthread_rwlock_unlock(&c->lock);
 	return rc;
@@ -214,6 +250,7 @@ void user_client_free(struct user_client *c)
 	user_memory_free(c->mapped);
 	if (c->wake >= 0)
 		close(c->wake);
+	pthread_mutex_destroy(&c->telling);
 	pthread_mutex_destroy(&c->copying);
 	pthread_rwlock_destroy(&c->lock);
 	free(c->data);
@@ -265,7 +302,15 @@ static void tell_end(struct user_client *c, unsigned *told)
 	passthrough_fail(c->function, PCI_ERROR_FUNCTION);
 }
 
-/* Deals with what there is to read; false: the connection has ended. */
+static void clear_wake(struct user_client *c)
+{
+	uint64_t count;
+
+	if (read(c->wake, &count, sizeof(count)) < 0)
+		return; /* nobody has woken it */
+}
+
+/* Deals with what there is to say and to read; false: the connection has ended. */
 static bool listen_once(struct user_client *c)
 {
 	struct pollfd fds[2] = { { .fd = c->wake, .events = POLLIN }, { .events = POLLIN } };
@@ -275,10 +320,15 @@ static bool listen_once(struct user_client *c)
 	fds[1].fd = user_channel_watch(c->channel);
 	open = user_channel_is_open(c->channel);
 	pthread_rwlock_unlock(&c->lock);
-	if (open)
+	if (open) {
 		poll(fds, 2, -1);
+		/* Before it looks what it was woken for. */
+		clear_wake(c);
+	}
 	/* The connection may be another one by now: then nothing is there to read. */
 	pthread_rwlock_rdlock(&c->lock);
+	if (open)
+		tell_command(c);
 	open = open && !user_channel_poll(c->channel);
 	pthread_rwlock_unlock(&c->lock);
 	return open;
@@ -289,17 +339,17 @@ static void *thread_main(void *opaque)
 	struct user_client *c = opaque;
 	struct pollfd woken = { .fd = c->wake, .events = POLLIN };
 	unsigned told = UINT_MAX;
-	uint64_t count;
 
 	while (!c->quit) {
-		bool open = listen_once(c);
+		unsigned tries = c->tries;
 
-		if (!open && !c->quit) {
-			tell_end(c, &told);
-			poll(&woken, 1, -1); /* until it is connected again */
+		if (listen_once(c) || c->quit)
+			continue;
+		tell_end(c, &told);
+		while (!c->quit && c->tries == tries) {
+			poll(&woken, 1, -1);
+			clear_wake(c);
 		}
-		if (read(c->wake, &count, sizeof(count)) < 0)
-			continue; /* nobody has woken it */
 	}
 	return NULL;
 }
@@ -319,6 +369,7 @@ struct user_client *user_client_new(const char *name, const char *path, bool sha
 	pthread_rwlock_init(&c->lock, &writers_first);
 	pthread_rwlockattr_destroy(&writers_first);
 	pthread_mutex_init(&c->copying, NULL);
+	pthread_mutex_init(&c->telling, NULL);
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	c->share_memory = share_memory;
 	c->host = host;

@@ -61,6 +61,7 @@ struct user_client {
 	pthread_rwlock_t lock;
 	struct user_channel *channel; /* NULL before the first */
 	unsigned connections; /* how many there were after the first */
+	atomic_uint tries; /* to make one */
 	bool refusal_told; /* why there is no other one */
 	struct user_client_identity identity;
 	uint32_t regions_max; /* that can be mapped at once */
@@ -71,6 +72,9 @@ struct user_client {
 	uint8_t *data; /* of one command of the server */
 	pthread_mutex_t copying; /* held while the server's command touches memory */
 	atomic_bool bus_master;
+	/* What the server is to be told before anything else: a command register, and a bit; or 0. */
+	atomic_uint command;
+	pthread_mutex_t telling; /* held by who does, until it is sent */
 	/* The eventfds of errors and requests, which stay; the caller's. -1: none. */
 	int error_fd, request_fd;
 	struct irq_sources *irq_sources;
@@ -79,7 +83,7 @@ struct user_client {
 
 	pthread_t thread;
 	bool thread_started;
-	int wake; /* eventfd: the connection was exchanged, or it is the end */
+	int wake; /* eventfd: it was tried to connect, there is a `command`, or it is the end */
 	atomic_bool quit;
 };
 

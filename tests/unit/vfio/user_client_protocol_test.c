@@ -415,6 +415,15 @@ static void destroy(struct world *w)
 	w->made.function = NULL;
 }
 
+static uint64_t load(struct world *w, unsigned bar, uint64_t offset)
+{
+	uint64_t value = 0;
+
+	assert_int_equal(pci_function_bar_read(w->made.function, bar, offset, 8, &value), 0);
+	settle(&w->fake);
+	return value;
+}
+
 static int setup_created(void **state)
 {
 	struct world *w;
@@ -425,6 +434,7 @@ static int setup_created(void **state)
 	w->made.mapping->gate(w->made.mapping_opaque, true);
 	pci_function_config_write(w->made.function, PCI_COMMAND, 2,
 				  PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+	load(w, 0, 0); /* it has been told of it */
 	return 0;
 }
 
@@ -450,15 +460,6 @@ static int teardown(void **state)
 	assert_int_equal(open_descriptors(), w->descriptors);
 	free(w);
 	return 0;
-}
-
-static uint64_t load(struct world *w, unsigned bar, uint64_t offset)
-{
-	uint64_t value = 0;
-
-	assert_int_equal(pci_function_bar_read(w->made.function, bar, offset, 8, &value), 0);
-	settle(&w->fake);
-	return value;
 }
 
 /* One line has been said since there were `before`, and this is in it. */

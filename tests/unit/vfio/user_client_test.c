@@ -457,6 +457,94 @@ static void the_gate_waits_for_a_copy(void **state)
 	disconnect_guest(g);
 }
 
+/* --- the gate ---------------------------------------------------------------------------- */
+
+struct held_up {
+	atomic_bool hold, holds; /* the next store */
+	atomic_uint command; /* of the function, as it has been told last */
+	atomic_uint stores, too_early; /* before it was bus master */
+};
+
+static bool note_stores(struct fake_server *s, int socket, struct user_message *message)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	struct held_up *h = s->opaque;
+	struct user_region_access access;
+
+	if (message->header.command != USER_REGION_WRITE)
+		return false;
+	memcpy(&access, message->payload, sizeof(access));
+	if (access.region == VFIO_PCI_CONFIG_REGION_INDEX && access.offset == PCI_COMMAND)
+		h->command = message->payload[sizeof(access)];
+	if (access.region)
+		return false;
+	h->stores++;
+	if (!(h->command & PCI_COMMAND_MASTER))
+		h->too_early++;
+	h->holds = h->hold;
+	while (h->hold && !s->quit)
+		nanosleep(&pause, NULL);
+	return false;
+}
+
+static void gate(struct guest *g, bool open)
+{
+	g->made.mapping->gate(g->made.mapping_opaque, open);
+}
+
+static void store(struct guest *g)
+{
+	assert_int_equal(pci_function_bar_write(g->made.function, 0, 8, 4, 1), 0);
+}
+
+static void what_the_gate_lets_through_comes_behind_its_opening(void **state)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	struct guest *g = new_guest();
+	struct held_up h = { .hold = false };
+
+	g->server.answer = note_stores;
+	g->server.opaque = &h;
+	connect_guest(g, true);
+	for (unsigned i = 0; i < 100; i++) {
+		gate(g, true);
+		store(g);
+		gate(g, false);
+	}
+	/* That it is closed is told, too, though nobody stores any more. */
+	for (unsigned i = 0; h.command & PCI_COMMAND_MASTER || h.stores < 100; i++) {
+		assert_in_range(i, 0, 60000);
+		nanosleep(&pause, NULL);
+	}
+	assert_int_equal(h.too_early, 0);
+	disconnect_guest(g);
+}
+
+/* More than it has room for, so that each waits for an answer in the end. */
+static void the_gate_does_not_wait_for_a_server_that_hangs(void **state)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	struct guest *g = new_guest();
+	struct held_up h = { .hold = true };
+
+	g->server.answer = note_stores;
+	g->server.opaque = &h;
+	connect_guest(g, true);
+	store(g);
+	for (unsigned i = 0; !h.holds; i++) {
+		assert_in_range(i, 0, 60000);
+		nanosleep(&pause, NULL);
+	}
+	for (unsigned i = 0; i < 1000; i++)
+		gate(g, i % 2);
+	h.hold = false;
+	/* It would have been given up. */
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	assert_int_equal(g->server.connections, 1);
+	assert_true(h.command & PCI_COMMAND_MASTER);
+	disconnect_guest(g);
+}
+
 /* --- a slow server ------------------------------------------------------------------------ */
 
 #define TIMEOUT_MS 500
@@ -588,6 +676,8 @@ int main(void)
 		cmocka_unit_test(a_server_that_takes_less_back_than_it_had_is_not_used),
 		cmocka_unit_test(an_unmap_waits_for_a_copy_though_the_server_has_gone),
 		cmocka_unit_test(the_gate_waits_for_a_copy),
+		cmocka_unit_test(what_the_gate_lets_through_comes_behind_its_opening),
+		cmocka_unit_test(the_gate_does_not_wait_for_a_server_that_hangs),
 		cmocka_unit_test(an_unmap_of_many_regions_has_one_time_limit),
 		cmocka_unit_test(a_read_of_many_pieces_has_one_time_limit),
 		cmocka_unit_test(a_new_connection_has_one_time_limit),
