@@ -28,29 +28,44 @@ static void open_standard_descriptors(void)
 		close(fd);
 }
 
+static enum machine_status status_of(int rc)
+{
+	return rc == -ENOMEM || rc == -EIO ? MACHINE_FAILED : MACHINE_WRONG_REQUEST;
+}
+
+static enum machine_status run_machine(struct machine *machine, struct monitor *monitor)
+{
+	char error[LOG_LINE_MAX] = "";
+	int rc = monitor ? monitor_start(monitor, machine, error, sizeof(error)) : 0;
+
+	if (!rc)
+		return machine_run(machine);
+	log_line("%s", error);
+	return status_of(rc);
+}
+
 static enum machine_status run(const struct options *options)
 {
 	char error[LOG_LINE_MAX] = "";
 	struct monitor *monitor = NULL;
+	struct machine *machine = NULL;
 	enum machine_status status;
-	struct machine *machine;
 	int rc = 0;
 
 	for (unsigned int i = 0; i < options->trace_count; i++)
 		trace_enable(options->traces[i]);
-	status = machine_create(&options->machine, &machine, error, sizeof(error));
-	if (status) {
-		log_line("%s", error);
-		return status;
-	}
+	/* The socket first: opening devices may reset them. */
 	if (options->qmp_path)
-		rc = monitor_create(machine, options->qmp_path, &monitor, error, sizeof(error));
+		rc = monitor_create(options->qmp_path, &monitor, error, sizeof(error));
 	if (rc) {
 		log_line("%s", error);
-		status = rc == -ENOMEM || rc == -EIO ? MACHINE_FAILED : MACHINE_WRONG_REQUEST;
-	} else {
-		status = machine_run(machine);
+		return status_of(rc);
 	}
+	status = machine_create(&options->machine, &machine, error, sizeof(error));
+	if (status)
+		log_line("%s", error);
+	else
+		status = run_machine(machine, monitor);
 	monitor_destroy(monitor);
 	machine_destroy(machine);
 	return status;
@@ -65,7 +80,7 @@ static enum machine_status serve(const struct options *options)
 		trace_enable(options->traces[i]);
 	rc = serve_device(options->devices, options->socket_path, error, sizeof(error));
 	log_line("%s", error);
-	return rc == -ENOMEM || rc == -EIO ? MACHINE_FAILED : MACHINE_WRONG_REQUEST;
+	return status_of(rc);
 }
 
 int main(int argc, char **argv)

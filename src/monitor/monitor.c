@@ -46,7 +46,7 @@ struct client {
 };
 
 struct monitor {
-	struct machine *machine;
+	struct machine *machine; /* NULL before the start */
 	char *path;
 	struct stat socket; /* what was made at `path` */
 	int listener, wake;
@@ -418,8 +418,7 @@ static void remove_socket(struct monitor *monitor)
 
 /* --- made and taken apart -------------------------------------------------------------------------------- */
 
-int monitor_create(struct machine *machine, const char *path, struct monitor **result, char *error,
-		   size_t error_size)
+int monitor_create(const char *path, struct monitor **result, char *error, size_t error_size)
 {
 	struct monitor *monitor = calloc(1, sizeof(*monitor));
 	int rc = -ENOMEM;
@@ -428,7 +427,6 @@ int monitor_create(struct machine *machine, const char *path, struct monitor **r
 	if (!monitor)
 		return -ENOMEM;
 	pthread_mutex_init(&monitor->lock, NULL);
-	monitor->machine = machine;
 	monitor->listener = -1;
 	monitor->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	monitor->path = strdup(path);
@@ -437,20 +435,27 @@ int monitor_create(struct machine *machine, const char *path, struct monitor **r
 	rc = open_socket(monitor, error, error_size);
 	if (rc)
 		goto fail;
-	machine_listen(machine, on_machine_event, monitor);
-	rc = -pthread_create(&monitor->thread, NULL, monitor_thread, monitor);
-	if (rc) {
-		snprintf(error, error_size, "cannot start the monitor's thread: %s", strerror(-rc));
-		rc = -EIO;
-		goto fail;
-	}
-	monitor->thread_started = true;
-	pthread_setname_np(monitor->thread, "monitor");
 	*result = monitor;
 	return 0;
 fail:
 	monitor_destroy(monitor);
 	return rc;
+}
+
+int monitor_start(struct monitor *monitor, struct machine *machine, char *error, size_t error_size)
+{
+	int rc;
+
+	monitor->machine = machine;
+	machine_listen(machine, on_machine_event, monitor);
+	rc = pthread_create(&monitor->thread, NULL, monitor_thread, monitor);
+	if (rc) {
+		snprintf(error, error_size, "cannot start the monitor's thread: %s", strerror(rc));
+		return -EIO;
+	}
+	monitor->thread_started = true;
+	pthread_setname_np(monitor->thread, "monitor");
+	return 0;
 }
 
 void monitor_destroy(struct monitor *monitor)
@@ -464,7 +469,8 @@ void monitor_destroy(struct monitor *monitor)
 		wake(monitor);
 		pthread_join(monitor->thread, NULL);
 	}
-	machine_listen(monitor->machine, NULL, NULL);
+	if (monitor->machine)
+		machine_listen(monitor->machine, NULL, NULL);
 	remove_socket(monitor);
 	if (monitor->listener >= 0)
 		close(monitor->listener);

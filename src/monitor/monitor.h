@@ -22,12 +22,16 @@ struct monitor;
 #define MONITOR_OUTPUT_MAX 4194304
 
 /*
- * Listen at `path`, which must be free, or a socket at which nobody listens any more.
- * The machine has not run yet, and outlives the monitor. 0, or a negative errno with a
- * line in `error`; -ENOMEM and -EIO are failures of the host, the rest wrong requests.
+ * Both: 0, or a negative errno with a line in `error`; -ENOMEM and -EIO are failures of the host,
+ * the rest wrong requests.
+ *
+ * Listen at `path`, which must be free, or a socket at which nobody listens any more. That can be
+ * done before there is a machine: a path that is of no use is found out before devices are opened.
  */
-int monitor_create(struct machine *machine, const char *path, struct monitor **monitor,
-		   char *error, size_t error_size);
+int monitor_create(const char *path, struct monitor **monitor, char *error, size_t error_size);
+
+/* Let clients in. The machine has not run yet, and outlives the monitor. */
+int monitor_start(struct monitor *monitor, struct machine *machine, char *error, size_t error_size);
 
 /* After the run. Clients get what is left for them, if they take it; the socket goes. */
 void monitor_destroy(struct monitor *monitor);

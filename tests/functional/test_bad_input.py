@@ -80,6 +80,11 @@ WRONG = {
                                                  ["--device", "dma-size=5000"]),
     "a serial number that is too long": ([*KERNEL, "--device", "nvme,file={disk},serial=123456789012345678901"],
                                          ["--device", "serial"]),
+    # The disk is of no use either: the socket is made first.
+    "a monitor in a folder that is not there": ([*KERNEL, "--qmp", "unix:{missing}/qmp", "--device",
+                                                 "nvme,file={odd}"], ["--qmp", "{missing}/qmp"]),
+    "a disk of odd size, with a monitor": ([*KERNEL, "--qmp", "unix:{folder}/qmp", "--device", "nvme,file={odd}"],
+                                           ["--device", "{odd}", "512"]),
     "an unknown device": ([*KERNEL, "--device", "floppy,file={disk}"], ["--device", "floppy"]),
     "an unknown property": ([*KERNEL, "--device", "nvme,file={disk},colour=red"], ["--device", "colour"]),
     "an unknown value": ([*KERNEL, "--device", "nvme,file={disk},readonly=maybe"], ["--device", "readonly", "maybe"]),

@@ -44,8 +44,9 @@ static int set_up(void **state)
 		return -1;
 	snprintf(fixture->path, sizeof(fixture->path), "%s/qmp", fixture->folder);
 	*state = fixture;
-	return monitor_create(&fixture->machine, fixture->path, &fixture->monitor, error,
-			      sizeof(error));
+	if (monitor_create(fixture->path, &fixture->monitor, error, sizeof(error)))
+		return -1;
+	return monitor_start(fixture->monitor, &fixture->machine, error, sizeof(error));
 }
 
 static int tear_down(void **state)
@@ -272,8 +273,10 @@ static void the_last_words_arrive(void **state)
 static int create(struct fixture *fixture, struct monitor **monitor, const char *part)
 {
 	char error[256] = "";
-	int rc = monitor_create(&fixture->machine, fixture->path, monitor, error, sizeof(error));
+	int rc = monitor_create(fixture->path, monitor, error, sizeof(error));
 
+	if (!rc)
+		return monitor_start(*monitor, &fixture->machine, error, sizeof(error));
 	if (rc && (!strstr(error, part) || !strstr(error, fixture->path)))
 		fail_msg("\"%s\" does not name %s and \"%s\"", error, fixture->path, part);
 	return rc;
