@@ -471,16 +471,13 @@ static int set_served_device(struct parser *parser, const char *text)
 	if (!rc && (!options->socket_path || !*options->socket_path))
 		rc = wrong(parser, "device %s: wants socket=PATH: where clients connect", text);
 	if (!rc) {
-		rc = device_parse(device, options->devices, reason, sizeof(reason));
+		rc = device_parse_served(device, options->devices, reason, sizeof(reason));
 		if (rc)
 			snprintf(parser->error, parser->error_size, "%s", reason);
 		else
 			options->device_count = 1;
 	}
 	free(device);
-	if (!rc && !options->devices->type->create)
-		rc = wrong(parser, "device %s: only devices of zvisor itself can be served",
-			   options->devices->type->name);
 	property = rc ? NULL : device_config_of_machine(options->devices);
 	if (property)
 		rc = wrong(parser,

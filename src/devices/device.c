@@ -257,13 +257,19 @@ static int parse_value(const struct device_type *type, const struct device_prope
 	return 0;
 }
 
-static int no_such_property(const struct device_type *type, const char *name, const char *text,
+static int no_such_property(const struct device_config *config, const char *name, const char *text,
 			    char *error, size_t error_size)
 {
+	static const struct device_property served[] = {
+		{ .name = "fid" },
+		{ .name = "socket" },
+		{ NULL },
+	};
+	const struct device_type *type = config->type;
 	char known[384] = "";
 
 	list_names(known, sizeof(known), type->properties);
-	list_names(known, sizeof(known), common_properties);
+	list_names(known, sizeof(known), config->served ? served : common_properties);
 	return complain(-EINVAL, error, error_size,
 			"device %s: %s=%s: there is no such property (there are %s)", type->name,
 			name, text, known);
@@ -282,7 +288,7 @@ static int parse_property(struct device_config *config, const char *name, const 
 	if (p)
 		return parse_value(type, p, text, &config->common[p - common_properties], error,
 				   error_size);
-	return no_such_property(type, name, text, error, error_size);
+	return no_such_property(config, name, text, error, error_size);
 }
 
 static int find_asked_type(struct device_config *config, const char *name, char *error,
@@ -291,14 +297,19 @@ static int find_asked_type(struct device_config *config, const char *name, char 
 	char known[256] = "";
 
 	config->type = device_find_type(name);
-	if (config->type)
+	if (config->type && (config->type->create || !config->served))
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
 		size_t used = strlen(known);
 
-		snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
-			 device_types[i]->name);
+		if (device_types[i]->create || !config->served)
+			snprintf(known + used, sizeof(known) - used, "%s%s", used ? ", " : "",
+				 device_types[i]->name);
 	}
+	if (config->type)
+		return complain(-EINVAL, error, error_size,
+				"device %s: only devices of zvisor itself can be served (%s)", name,
+				known);
 	return complain(
 		-EINVAL, error, error_size,
 		"device \"%s\": there is no such device type (there are %s; `zvisor devices` "
@@ -352,17 +363,29 @@ static int parse_items(struct device_config *config, char *rest, char *error, si
 	return rc ? rc : check_required(config, error, error_size);
 }
 
-int device_parse(const char *argument, struct device_config *config, char *error, size_t error_size)
+static int parse(const char *argument, bool served, struct device_config *config, char *error,
+		 size_t error_size)
 {
 	char *copy = strdup(argument);
 	int rc;
 
-	*config = (struct device_config){ 0 };
+	*config = (struct device_config){ .served = served };
 	if (!copy)
 		return complain(-ENOMEM, error, error_size, "device %s: out of memory", argument);
 	rc = parse_items(config, copy, error, error_size);
 	free(copy);
 	return finish(config, rc);
+}
+
+int device_parse(const char *argument, struct device_config *config, char *error, size_t error_size)
+{
+	return parse(argument, false, config, error, error_size);
+}
+
+int device_parse_served(const char *argument, struct device_config *config, char *error,
+			size_t error_size)
+{
+	return parse(argument, true, config, error, error_size);
 }
 
 int device_parse_pairs(const char *type, const struct device_pair *pairs, size_t count,

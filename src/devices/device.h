@@ -125,6 +125,7 @@ struct device_config {
 	bool has_uid, has_fid, has_relaxed_translation;
 	bool relaxed_translation; /* if it was not given, as the machine version has it */
 	uint32_t uid, fid;
+	bool served; /* by a process of its own, to whoever connects */
 	bool ahead;
 	struct irq_sources *irq_sources; /* NULL: there are none for devices here */
 	struct device_value values[DEVICE_PROPERTIES_MAX];
@@ -153,6 +154,9 @@ bool device_has_property(const struct device_type *type, const char *name);
 /* On success `config` owns memory: device_config_clear(). On failure it does not. */
 int device_parse(const char *argument, struct device_config *config, char *error,
 		 size_t error_size);
+/* The same for a device that is to be served: only types of our own. */
+int device_parse_served(const char *argument, struct device_config *config, char *error,
+			size_t error_size);
 void device_config_clear(struct device_config *config);
 
 /* The same with the properties as names and values that are cut apart already. */

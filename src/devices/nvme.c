@@ -616,7 +616,7 @@ static int create(const struct device_config *config, const char *name,
 
 static const struct device_property properties[] = {
 	{ "file", DEVICE_PATH, .required = true, .help = "raw image file or block device" },
-	{ "serial", DEVICE_TEXT, .preset = "made from the file's name", .minimum = 1,
+	{ "serial", DEVICE_TEXT, .preset = "made from the file's name and fid", .minimum = 1,
 	  .maximum = 20, .help = "serial number" },
 	{ "readonly", DEVICE_SWITCH, .preset = "off", .help = "never write to the file" },
 	{ "direct", DEVICE_SWITCH, .preset = "on",
