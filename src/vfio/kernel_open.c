@@ -313,13 +313,19 @@ void kernel_close(struct kernel_device *d)
 int kernel_open(struct kernel_device *d, enum kernel_iommufd iommufd, uint8_t *memory,
 		uint64_t memory_size, char *error, size_t error_size)
 {
-	char group[NAME_MAX + 1], node[2 * NAME_MAX];
+	char bus[NAME_MAX + 1], group[NAME_MAX + 1], node[2 * NAME_MAX];
 	bool has_node;
 	int rc;
 
 	if (access(d->sysfs, F_OK))
 		return complain(-ENODEV, error, error_size,
 				"there is no such device (lspci -D lists those that there are)");
+	/* Of other buses, only mediated devices ("mdev") may be PCI functions. */
+	if (!link_name(d->sysfs, "subsystem", bus, sizeof(bus)) ||
+	    (strcmp(bus, "pci") && strcmp(bus, "mdev")))
+		return complain(-ENODEV, error, error_size,
+				"it is no PCI device (ls /sys/bus/pci/devices lists those that "
+				"there are)");
 	/* First: without one, vfio-pci does not take it. */
 	if (!link_name(d->sysfs, "iommu_group", group, sizeof(group)))
 		return complain(
