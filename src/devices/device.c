@@ -20,7 +20,7 @@
 
 static const struct device_type *const device_types[] = {
 	&nvme_device_type,     &testdev_device_type,   &vfio_device_type,
-	&vfio_pci_device_type, &vfio_user_device_type,
+	&vfio_pci_device_type, &vfio_user_device_type, &vfio_user_pci_device_type,
 };
 
 enum {

@@ -458,3 +458,10 @@ const struct device_type vfio_user_device_type = {
 	.properties = properties,
 	.create_on = create_on,
 };
+
+const struct device_type vfio_user_pci_device_type = {
+	.name = "vfio-user-pci",
+	.help = "the same by QEMU's name",
+	.properties = properties,
+	.create_on = create_on,
+};

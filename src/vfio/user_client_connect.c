@@ -49,6 +49,7 @@ __attribute__((format(printf, 4, 5))) static int say(char *error, size_t size, i
 static int open_socket(const char *path, char *error, size_t error_size)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat there;
 	int fd, rc;
 
 	if (strlen(path) >= sizeof(address.sun_path))
@@ -66,10 +67,15 @@ static int open_socket(const char *path, char *error, size_t error_size)
 	if (!rc)
 		return fd;
 	close(fd);
+	if (rc == -ECONNREFUSED && !stat(path, &there) && !S_ISSOCK(there.st_mode))
+		return say(error, error_size, -ENOTSOCK, "is not a socket");
 	if (rc == -ENOENT || rc == -ECONNREFUSED)
 		return say(error, error_size, rc,
 			   "nobody listens there; start the server first (zvisor device "
 			   "TYPE,...,socket=PATH)");
+	if (rc == -EACCES)
+		return say(error, error_size, rc, "%s: the server runs as another user",
+			   strerror(-rc));
 	return say(error, error_size, rc, "%s", strerror(-rc));
 }
 
@@ -363,18 +369,24 @@ static bool is_same_device(const struct user_client_identity *a,
 	return same;
 }
 
-/* The identity's areas are the caller's, if it returns 0. */
+/*
+ * The identity's areas are the caller's, if it returns 0. `until` 0: the server has its time from
+ * now on.
+ */
 static int connect_once(struct user_client *c, struct user_channel **result,
 			struct user_client_identity *identity, uint64_t until, char *error,
 			size_t error_size)
 {
 	struct user_channel *channel;
 	int fd = open_socket(c->path, error, error_size);
+	const char *hint = "";
 	char why[200];
 	int rc;
 
 	if (fd < 0)
 		return fd;
+	if (!until)
+		until = user_client_deadline(c);
 	channel = user_channel_new(fd, c->timeout_ms, &user_client_channel_ops, c);
 	if (!channel) {
 		close(fd);
@@ -382,6 +394,9 @@ static int connect_once(struct user_client *c, struct user_channel **result,
 	}
 	*identity = (struct user_client_identity){ 0 };
 	rc = agree_on_version(c, channel, until, error, error_size);
+	/* It was connected by the kernel: whether the server has accepted it is not known. */
+	if (rc && deadline_is_past(until))
+		hint = "; it may be serving another client (one at a time)";
 	if (!rc)
 		rc = learn_device(channel, identity, until, error, error_size);
 	if (!rc) {
@@ -390,16 +405,34 @@ static int connect_once(struct user_client *c, struct user_channel **result,
 	}
 	user_channel_why(channel, why, sizeof(why));
 	if (*why)
-		rc = say(error, error_size, -EPROTO, "the server is not usable: %s", why);
+		rc = say(error, error_size, -EPROTO, "the server is not usable: %s%s", why, hint);
 	user_channel_free(channel);
 	user_client_forget_regions(identity);
 	return rc;
 }
 
+/* Until `end`, a server that is not there, or has too many who wait for it, is tried again. */
+static int connect_patiently(struct user_client *c, struct user_channel **channel,
+			     struct user_client_identity *identity, uint64_t end, uint64_t until,
+			     char *error, size_t error_size)
+{
+	const struct timespec pause = { .tv_nsec = RETRY_NS };
+
+	for (;;) {
+		int rc = connect_once(c, channel, identity, until, error, error_size);
+
+		if (rc != -ENOENT && rc != -ECONNREFUSED && rc != -EAGAIN)
+			return rc;
+		if (c->quit || deadline_is_past(end))
+			return rc;
+		nanosleep(&pause, NULL);
+	}
+}
+
 int user_client_connect(struct user_client *c, char *error, size_t error_size)
 {
-	return connect_once(c, &c->channel, &c->identity, user_client_deadline(c), error,
-			    error_size);
+	return connect_patiently(c, &c->channel, &c->identity, deadline_in_ms(USER_CLIENT_START_MS),
+				 0, error, error_size);
 }
 
 /* --- again ------------------------------------------------------------------------------------------ */
@@ -451,19 +484,11 @@ static int restore(struct user_client *c, uint64_t until)
 int user_client_reconnect(struct user_client *c, uint64_t until, char *error, size_t error_size)
 {
 	const uint64_t end = MIN(until, deadline_in_ms(USER_CLIENT_RETURN_MS));
-	const struct timespec pause = { .tv_nsec = RETRY_NS };
 	struct user_client_identity identity;
 	struct user_channel *channel;
 	int rc;
 
-	for (;;) {
-		rc = connect_once(c, &channel, &identity, until, error, error_size);
-		if (rc != -ENOENT && rc != -ECONNREFUSED && rc != -EAGAIN)
-			break;
-		if (c->quit || deadline_is_past(end))
-			return rc;
-		nanosleep(&pause, NULL);
-	}
+	rc = connect_patiently(c, &channel, &identity, end, until, error, error_size);
 	if (rc)
 		return rc;
 	rc = is_same_device(&identity, &c->identity) ? replace_regions(&identity, &c->identity) :

@@ -39,6 +39,8 @@ struct device_host;
 /* For so long a CPU waits for an interrupt that a store is answered by. */
 #define USER_CLIENT_ANSWER_NS 25000
 #define USER_CLIENT_ANSWERS 64
+/* A server that was started a moment ago may not listen yet. */
+#define USER_CLIENT_START_MS 2000
 /* A reset waits so long for a server to come back. */
 #define USER_CLIENT_RETURN_MS 5000
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -199,6 +200,15 @@ static bool die_of_reset(struct fake_server *s, int socket, struct user_message 
 		return false;
 	shutdown(socket, SHUT_RDWR);
 	return true;
+}
+
+/* As a server that is away, and back. */
+static void move_server(struct fake_server *s, bool away)
+{
+	char elsewhere[80];
+
+	snprintf(elsewhere, sizeof(elsewhere), "%s-away", s->path);
+	assert_int_equal(rename(away ? s->path : elsewhere, away ? elsewhere : s->path), 0);
 }
 
 static void a_reset_that_the_server_dies_of_connects_again(void **state)
@@ -594,6 +604,111 @@ static void free_slow(struct slow *s)
 	free(s);
 }
 
+/* --- connecting ------------------------------------------------------------------------ */
+
+struct late_server {
+	struct fake_server server;
+	struct device_host host;
+	struct user_client *client;
+	char error[256];
+};
+
+static struct late_server *new_late_server(unsigned timeout_ms)
+{
+	struct late_server *l = calloc(1, sizeof(*l));
+
+	assert_non_null(l);
+	l->server.registers = -1;
+	l->host.memory_fd = -1;
+	fake_server_start(&l->server);
+	l->client = user_client_new("tested", l->server.path, false, &l->host, timeout_ms);
+	assert_non_null(l->client);
+	return l;
+}
+
+static void free_late_server(struct late_server *l)
+{
+	user_client_free(l->client);
+	fake_server_stop(&l->server);
+	free(l);
+}
+
+static void *start_late(void *opaque)
+{
+	const struct timespec late = { .tv_nsec = 200000000 };
+	struct fake_server *s = opaque;
+
+	nanosleep(&late, NULL);
+	move_server(s, false);
+	return NULL;
+}
+
+static void a_server_that_does_not_listen_yet_is_waited_for(void **state)
+{
+	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS);
+	pthread_t thread;
+
+	move_server(&l->server, true);
+	assert_int_equal(pthread_create(&thread, NULL, start_late, &l->server), 0);
+	if (user_client_connect(l->client, l->error, sizeof(l->error)))
+		fail_msg("%s", l->error);
+	pthread_join(thread, NULL);
+	free_late_server(l);
+}
+
+static bool keep_silent(struct fake_server *s, int socket, struct user_message *message)
+{
+	return true;
+}
+
+static void a_server_that_does_not_greet_may_have_another_client(void **state)
+{
+	struct late_server *l = new_late_server(100);
+
+	l->server.answer = keep_silent;
+	assert_int_equal(user_client_connect(l->client, l->error, sizeof(l->error)), -EPROTO);
+	if (!strstr(l->error, "another client"))
+		fail_msg("%s", l->error);
+	free_late_server(l);
+}
+
+static void a_path_that_is_no_socket_is_not_waited_for(void **state)
+{
+	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS);
+	FILE *file;
+
+	move_server(&l->server, true);
+	file = fopen(l->server.path, "w");
+	assert_non_null(file);
+	fclose(file);
+	assert_int_equal(user_client_connect(l->client, l->error, sizeof(l->error)), -ENOTSOCK);
+	if (!strstr(l->error, "not a socket"))
+		fail_msg("%s", l->error);
+	move_server(&l->server, false);
+	free_late_server(l);
+}
+
+static void a_server_of_another_user_is_named(void **state)
+{
+	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS);
+	const bool is_root = !geteuid();
+	int rc;
+
+	assert_int_equal(chmod(l->server.folder, 0711), 0);
+	assert_int_equal(chmod(l->server.path, 0), 0);
+	if (is_root && seteuid(65534)) {
+		free_late_server(l);
+		return; /* there is no other user here */
+	}
+	rc = user_client_connect(l->client, l->error, sizeof(l->error));
+	if (is_root)
+		assert_int_equal(seteuid(0), 0);
+	assert_int_equal(rc, -EACCES);
+	if (!strstr(l->error, "another user"))
+		fail_msg("%s", l->error);
+	free_late_server(l);
+}
+
 static void an_unmap_of_many_regions_has_one_time_limit(void **state)
 {
 	struct slow *s = new_slow(false);
@@ -678,6 +793,10 @@ int main(void)
 		cmocka_unit_test(the_gate_waits_for_a_copy),
 		cmocka_unit_test(what_the_gate_lets_through_comes_behind_its_opening),
 		cmocka_unit_test(the_gate_does_not_wait_for_a_server_that_hangs),
+		cmocka_unit_test(a_server_that_does_not_listen_yet_is_waited_for),
+		cmocka_unit_test(a_server_that_does_not_greet_may_have_another_client),
+		cmocka_unit_test(a_path_that_is_no_socket_is_not_waited_for),
+		cmocka_unit_test(a_server_of_another_user_is_named),
 		cmocka_unit_test(an_unmap_of_many_regions_has_one_time_limit),
 		cmocka_unit_test(a_read_of_many_pieces_has_one_time_limit),
 		cmocka_unit_test(a_new_connection_has_one_time_limit),
