@@ -143,6 +143,11 @@ struct pci_device_ops {
 	 */
 	void *(*bar_memory)(void *device, unsigned bar, uint64_t offset, uint64_t *first,
 			    uint64_t *length);
+	/*
+	 * The guest is about to enable the function, which was reset when it was disabled. A
+	 * device that could not be, as it was not there, may be by now. Never during a reset.
+	 */
+	void (*enabling)(void *device);
 };
 
 /*

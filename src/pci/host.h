@@ -49,6 +49,9 @@ bool pci_function_settle(struct pci_function *f, unsigned limit_us);
 void pci_function_reset_settled(struct pci_function *f);
 void pci_function_unsettle(struct pci_function *f);
 
+/* The guest is about to enable it, and nobody else resets it meanwhile. */
+void pci_function_enabling(struct pci_function *f);
+
 /* Is there memory of the host behind any of its BARs? */
 bool pci_function_has_memory(const struct pci_function *f);
 /*

@@ -320,6 +320,15 @@ void pci_function_unsettle(struct pci_function *f)
 	pthread_mutex_unlock(&f->reset_lock);
 }
 
+void pci_function_enabling(struct pci_function *f)
+{
+	if (!f->ops.enabling)
+		return;
+	pthread_mutex_lock(&f->reset_lock);
+	f->ops.enabling(f->device);
+	pthread_mutex_unlock(&f->reset_lock);
+}
+
 void pci_function_detach(struct pci_function *f)
 {
 	if (!f->dma)

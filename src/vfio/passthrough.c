@@ -179,6 +179,14 @@ static void reset(void *device)
 	passthrough_command_update(p);
 }
 
+static void enabling(void *device)
+{
+	struct passthrough *p = device;
+
+	if (p->ops->come_back && p->ops->come_back(p->backend))
+		passthrough_command_update(p);
+}
+
 void passthrough_fail(struct passthrough *p, enum pci_error error)
 {
 	pci_function_raise_error(p->function, error);
@@ -250,6 +258,7 @@ const struct pci_device_ops passthrough_device_ops = {
 	.bar_write_block = bar_write_block,
 	.bar_memory = bar_memory,
 	.reset = reset,
+	.enabling = enabling,
 	.config_read = passthrough_config_read,
 	.config_write = passthrough_config_write,
 	.msix_changed = passthrough_irq_vector_changed,

@@ -91,6 +91,11 @@ struct passthrough_backend_ops {
 	 * called with locks held. NULL: region_write can be used for it.
 	 */
 	void (*set_command)(void *backend, uint16_t command);
+	/*
+	 * A guest is about to enable the function. True: it was lost, the reset of before was in
+	 * vain, and it is there again and reset. NULL: it is never lost.
+	 */
+	bool (*come_back)(void *backend);
 	/* The last call; not after passthrough_create() has failed. */
 	void (*close)(void *backend);
 };

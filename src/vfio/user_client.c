@@ -150,22 +150,27 @@ static int set_irqs(void *backend, unsigned index, unsigned start, unsigned coun
 }
 
 /*
- * With the lock held for writing; 0 or -ENOTCONN. A guest may try again and again: one line for
- * each loss.
+ * With the lock held for writing; 0 or -ENOTCONN. Until `end`, a server that is not there is waited
+ * for. A guest may try again and again: one line for each loss.
  */
-static int connect_again(struct user_client *c, uint64_t until)
+static int connect_again(struct user_client *c, uint64_t end, uint64_t until)
 {
 	char why[200] = "";
-	int rc = user_client_reconnect(c, until, why, sizeof(why));
+	int rc = user_client_reconnect(c, end, until, why, sizeof(why));
 
 	if (!rc)
 		log_line("%s: connected to the server at %s again", c->name, c->path);
 	else if (!c->refusal_told)
 		log_line("%s: cannot connect to the server at %s again: %s", c->name, c->path, why);
 	c->refusal_told = rc;
+	return rc ? -ENOTCONN : 0;
+}
+
+/* The thread listens to the new connection, or says that the function is still in error. */
+static void end_try(struct user_client *c)
+{
 	c->tries++;
 	wake_thread(c);
-	return rc ? -ENOTCONN : 0;
 }
 
 static int reset_device(struct user_client *c, uint64_t until)
@@ -191,13 +196,34 @@ static int reset(void *backend)
 	if (user_channel_is_open(c->channel))
 		rc = reset_device(c, until);
 	if (c->function && !user_channel_is_open(c->channel)) {
-		rc = connect_again(c, until);
+		rc = connect_again(c, MIN(until, deadline_in_ms(USER_CLIENT_RETURN_MS)), until);
+		end_try(c);
 		if (!rc)
 			rc = reset_device(c, until);
 	}
 	pthread_rwlock_unlock(&c->lock);
 	/* It has had its time: there is no sense in trying again at once. */
 	return rc == -EAGAIN ? -EBUSY : rc;
+}
+
+/*
+ * A guest that has given the function up leaves it disabled, and wants it back by enabling
+ * alone. It is not waited for again: the disable did that.
+ */
+static bool come_back(void *backend)
+{
+	struct user_client *c = backend;
+	bool is_back = false;
+
+	pthread_rwlock_wrlock(&c->lock);
+	if (!user_channel_is_open(c->channel))
+		is_back = !connect_again(c, 0, user_client_deadline(c));
+	if (is_back) {
+		end_try(c);
+		(void)reset_device(c, user_client_deadline(c));
+	}
+	pthread_rwlock_unlock(&c->lock);
+	return is_back;
 }
 
 /* What the server does not take away goes with the connection. */
@@ -274,6 +300,7 @@ static const struct passthrough_backend_ops backend_ops = {
 	.map_whole = map_whole,
 	.unmap = unmap,
 	.set_command = set_command,
+	.come_back = come_back,
 	.close = close_client,
 };
 

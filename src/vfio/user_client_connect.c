@@ -481,9 +481,9 @@ static int restore(struct user_client *c, uint64_t until)
 	return rc;
 }
 
-int user_client_reconnect(struct user_client *c, uint64_t until, char *error, size_t error_size)
+int user_client_reconnect(struct user_client *c, uint64_t end, uint64_t until, char *error,
+			  size_t error_size)
 {
-	const uint64_t end = MIN(until, deadline_in_ms(USER_CLIENT_RETURN_MS));
 	struct user_client_identity identity;
 	struct user_channel *channel;
 	int rc;

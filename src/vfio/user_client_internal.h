@@ -99,8 +99,12 @@ void user_client_free(struct user_client *c);
  * negative errno with a phrase in `error`. The first time it fills c->identity.
  */
 int user_client_connect(struct user_client *c, char *error, size_t error_size);
-/* With `lock` held for writing: the same, after a server has gone. Waits until a deadline. */
-int user_client_reconnect(struct user_client *c, uint64_t until, char *error, size_t error_size);
+/*
+ * With `lock` held for writing: the same, after a server has gone. It is waited for until `end`; 0:
+ * not at all. All of it has ended by `until`.
+ */
+int user_client_reconnect(struct user_client *c, uint64_t end, uint64_t until, char *error,
+			  size_t error_size);
 void user_client_forget_regions(struct user_client_identity *identity);
 
 /*

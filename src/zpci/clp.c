@@ -429,6 +429,7 @@ static enum response_code enable(struct zpci_function *f, const struct function_
 		return RESPONSE_RESOURCES;
 	switch (function_state(f)) {
 	case FUNCTION_DISABLED:
+		pci_function_enabling(f->pci);
 		function_enable(f);
 		return RESPONSE_OK;
 	case FUNCTION_PERMANENT_ERROR:

@@ -24,6 +24,7 @@
 #include "base/irq_sources.h"
 #include "base/util.h"
 #include "devices/device.h"
+#include "pci/host.h"
 #include "vfio/user_client_internal.h"
 #include "zpci/pci.h"
 #include "zpci/zpci.h"
@@ -209,6 +210,29 @@ static void move_server(struct fake_server *s, bool away)
 
 	snprintf(elsewhere, sizeof(elsewhere), "%s-away", s->path);
 	assert_int_equal(rename(away ? s->path : elsewhere, away ? elsewhere : s->path), 0);
+}
+
+static void a_function_that_found_no_server_connects_when_it_is_enabled(void **state)
+{
+	struct guest *g = new_guest();
+	unsigned resets;
+
+	connect_guest(g, false);
+	resets = g->server.commands[USER_DEVICE_RESET];
+	move_server(&g->server, true);
+	fake_server_drop(&g->server);
+	assert_int_equal(load(g, 0), UINT32_MAX);
+	pci_function_enabling(g->made.function);
+	assert_int_equal(g->server.connections, 1);
+	move_server(&g->server, false);
+	pci_function_enabling(g->made.function);
+	assert_int_equal(g->server.connections, 2);
+	assert_int_equal(g->server.commands[USER_DEVICE_RESET], resets + 1);
+	/* What is connected is left alone. */
+	pci_function_enabling(g->made.function);
+	assert_int_equal(g->server.connections, 2);
+	assert_int_equal(g->server.commands[USER_DEVICE_RESET], resets + 1);
+	disconnect_guest(g);
 }
 
 static void a_reset_that_the_server_dies_of_connects_again(void **state)
@@ -740,8 +764,8 @@ static void a_new_connection_has_one_time_limit(void **state)
 
 	user_channel_end(s->client->channel, "the test wants it");
 	fake_server_drop(&s->server);
-	assert_int_not_equal(user_client_reconnect(s->client, user_client_deadline(s->client), why,
-						   sizeof(why)),
+	assert_int_not_equal(user_client_reconnect(s->client, 0, user_client_deadline(s->client),
+						   why, sizeof(why)),
 			     0);
 	assert_false(user_channel_is_open(s->client->channel));
 	free_slow(s);
@@ -782,6 +806,7 @@ int main(void)
 		cmocka_unit_test(registers_of_the_same_device_are_where_they_were),
 		cmocka_unit_test(a_server_that_comes_back_with_larger_areas_gets_no_memory),
 		cmocka_unit_test(areas_of_another_device_are_not_left_mapped),
+		cmocka_unit_test(a_function_that_found_no_server_connects_when_it_is_enabled),
 		cmocka_unit_test(a_reset_that_the_server_dies_of_connects_again),
 		cmocka_unit_test(a_map_that_the_server_refuses_is_not_there),
 		cmocka_unit_test(no_more_is_mapped_than_the_server_has_announced),
