@@ -153,6 +153,34 @@ def test_a_server_that_was_killed_comes_back_and_the_guest_goes_on(boot, make_di
         assert content(disks[name]) == after_writers(before[name], writers, 50), f"disk {name} differs"
 
 
+def test_a_function_that_linux_has_given_up_comes_back_when_it_is_recovered(boot, make_disk, serve):
+    """The server is away for longer than the driver waits; then enabling alone has to connect again."""
+    path = make_disk("disk", 16 * MIB)
+    device = f"nvme,file={path},serial=served"
+    server = serve(device, "served")
+    machine = boot(
+        """
+        modprobe nvme || exit 1
+        served=$(disk served) || exit 1
+        function=$(readlink -f /sys/block/${served##*/}/device/device)
+        say ready
+        until dmesg | grep -q "Automatic recovery failed"; do sleep 0.2; done
+        say "given up"
+        read line
+        echo 1 >$function/recover
+        served=$(disk served) || exit 1
+        say "holds $(dd if=$served bs=64k iflag=direct 2>/dev/null | sha256sum)"
+        """,
+        devices=[f"vfio-user,socket={server.socket}"])
+    machine.expect("^zvisor-guest: ready$", BOOT_LIMIT)
+    server.kill()
+    machine.expect("^zvisor-guest: given up$", 120)
+    serve(device, "served")
+    machine.send("\n")
+    finish(machine, 120)
+    assert f"holds {hashlib.sha256(content(path)).hexdigest()}" in machine.console
+
+
 @pytest.mark.parametrize("share", ["on", "off"])
 def test_a_served_device_touches_only_what_is_mapped(bare_guest, serve, share):
     """A guest maps and unmaps pages at random, while the device stores to one of those that are mapped."""
