@@ -368,6 +368,21 @@ static void disable_resets_the_device_and_what_was_registered(void **state)
 	guest_register_interruptions(g, 3, 8);
 }
 
+static void the_device_is_told_of_an_enable_that_happens(void **state)
+{
+	struct guest *g = *state;
+
+	guest_enable(g);
+	assert_int_equal(g->device.enablings, 1);
+	set(g, g->fh, 0, 1);
+	assert_int_equal(code(g), 0x0102);
+	assert_int_equal(g->device.enablings, 1);
+	guest_disable(g);
+	assert_int_equal(g->device.enablings, 1);
+	guest_enable(g);
+	assert_int_equal(g->device.enablings, 2);
+}
+
 static void disable_does_not_wait_for_a_device_that_waits_for_its_host(void **state)
 {
 	struct guest *g = *state;
@@ -626,6 +641,7 @@ int main(void)
 		TEST(enable_checks_the_number_of_dma_spaces),
 		TEST(enable_and_disable_check_the_state),
 		TEST(disable_resets_the_device_and_what_was_registered),
+		TEST(the_device_is_told_of_an_enable_that_happens),
 		TEST(disable_does_not_wait_for_a_device_that_waits_for_its_host),
 		cmocka_unit_test(standby_function_cannot_be_enabled),
 		TEST(lengths_out_of_bounds_are_operand_exceptions),

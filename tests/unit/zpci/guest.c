@@ -210,6 +210,11 @@ static void reset(void *opaque)
 	((struct device *)opaque)->resets++;
 }
 
+static void enabling(void *opaque)
+{
+	((struct device *)opaque)->enablings++;
+}
+
 static void attached(void *opaque)
 {
 	((struct device *)opaque)->attached = true;
@@ -242,6 +247,7 @@ const struct pci_device_ops device_ops = {
 	.attached = attached,
 	.detaching = detaching,
 	.quiesce = quiesce,
+	.enabling = enabling,
 };
 
 struct pci_function *device_function(struct device *device)

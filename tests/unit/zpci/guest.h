@@ -43,6 +43,7 @@ struct device {
 	unsigned block_length, blocks;
 	int block_error;
 	unsigned resets;
+	unsigned enablings;
 	unsigned busy; /* so many times it cannot be reset at once */
 	bool attached;
 	/* If not NULL, this is called when it is about to be detached. */
