@@ -87,8 +87,9 @@ struct passthrough_backend_ops {
 			 bool writable);
 	int (*unmap)(void *backend, uint64_t iova, uint64_t length);
 	/*
-	 * Write the command register, without waiting for anybody but the host's kernel:
-	 * called with locks held. NULL: region_write can be used for it.
+	 * Write the command register, before anything that is asked for afterwards, without
+	 * waiting for anybody but the host's kernel: called with locks held, so it may be
+	 * done a moment later. NULL: region_write can be used for it.
 	 */
 	void (*set_command)(void *backend, uint16_t command);
 	/*
