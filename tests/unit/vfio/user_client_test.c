@@ -637,12 +637,15 @@ struct late_server {
 	char error[256];
 };
 
-static struct late_server *new_late_server(unsigned timeout_ms)
+static struct late_server *new_late_server(unsigned timeout_ms,
+					   bool (*answer)(struct fake_server *s, int socket,
+							  struct user_message *message))
 {
 	struct late_server *l = calloc(1, sizeof(*l));
 
 	assert_non_null(l);
 	l->server.registers = -1;
+	l->server.answer = answer;
 	l->host.memory_fd = -1;
 	fake_server_start(&l->server);
 	l->client = user_client_new("tested", l->server.path, false, &l->host, timeout_ms);
@@ -669,7 +672,7 @@ static void *start_late(void *opaque)
 
 static void a_server_that_does_not_listen_yet_is_waited_for(void **state)
 {
-	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS);
+	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS, NULL);
 	pthread_t thread;
 
 	move_server(&l->server, true);
@@ -687,9 +690,8 @@ static bool keep_silent(struct fake_server *s, int socket, struct user_message *
 
 static void a_server_that_does_not_greet_may_have_another_client(void **state)
 {
-	struct late_server *l = new_late_server(100);
+	struct late_server *l = new_late_server(100, keep_silent);
 
-	l->server.answer = keep_silent;
 	assert_int_equal(user_client_connect(l->client, l->error, sizeof(l->error)), -EPROTO);
 	if (!strstr(l->error, "another client"))
 		fail_msg("%s", l->error);
@@ -698,7 +700,7 @@ static void a_server_that_does_not_greet_may_have_another_client(void **state)
 
 static void a_path_that_is_no_socket_is_not_waited_for(void **state)
 {
-	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS);
+	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS, NULL);
 	FILE *file;
 
 	move_server(&l->server, true);
@@ -714,7 +716,7 @@ static void a_path_that_is_no_socket_is_not_waited_for(void **state)
 
 static void a_server_of_another_user_is_named(void **state)
 {
-	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS);
+	struct late_server *l = new_late_server(USER_CLIENT_TIMEOUT_MS, NULL);
 	const bool is_root = !geteuid();
 	int rc;
 
