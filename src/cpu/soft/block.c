@@ -38,10 +38,10 @@
 
 #define PIECE_SHIFT 6 /* 64 pieces of a page */
 
-bool barrier_everywhere(void)
+static void barrier_everywhere(void)
 {
-	return !syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) ||
-	       !syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	if (syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+		syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
 int code_init(struct cpu_complex *x)
@@ -189,7 +189,7 @@ static struct code_page *page_prepare(struct cpu_complex *x, uint64_t frame)
 {
 	if (!(__atomic_fetch_or(&x->page_flags[frame], PAGE_HAS_CODE, __ATOMIC_SEQ_CST) &
 	      PAGE_HAS_CODE))
-		(void)barrier_everywhere();
+		barrier_everywhere();
 	return &x->code.pages[frame];
 }
 

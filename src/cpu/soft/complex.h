@@ -111,8 +111,6 @@ op_fn insn_privileged, insn_privileged_access, insn_machine, insn_machine_access
 	insn_operation_exception, insn_crossing, insn_resume, insn_goto_next;
 
 /* block.c */
-/* Memory barriers in all threads of the process (membarrier(2)); false: the host has none. */
-bool barrier_everywhere(void);
 int code_init(struct cpu_complex *);
 void code_destroy(struct cpu_complex *);
 /* Ops for the instruction at an absolute address; NULL: execute it without the cache. */

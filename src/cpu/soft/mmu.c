@@ -684,8 +684,8 @@ uint64_t mmu_fetch(struct vcpu *c, const struct op *o, uint64_t address)
 	return (uint64_t)load_be32(bytes) << 32 | (uint64_t)load_be16(bytes + 4) << 16;
 }
 
-static int handler_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write,
-			     uint64_t *absolute)
+int vcpu_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write,
+		   uint64_t *absolute)
 {
 	enum access access = write ? ACCESS_WRITE : ACCESS_READ;
 	struct translation t = { 0 };
@@ -743,52 +743,14 @@ static int handler_access(struct vcpu *c, uint64_t address, unsigned int ar, voi
 	return 0;
 }
 
-/*
- * While a handler executes, nobody waits for this vCPU to flush its TLB but between these
- * two; see mmu_flush_everywhere(). The result of one is for the other.
- */
-static bool handler_pause(struct vcpu *c)
-{
-	bool in_handler = atomic_load_explicit(&c->in_handler, memory_order_relaxed);
-
-	atomic_store_explicit(&c->in_handler, false, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-	if (unlikely(interruption_wanted(c)))
-		mmu_serve_flush_requests(c);
-	return in_handler;
-}
-
-static void handler_go_on(struct vcpu *c, bool in_handler)
-{
-	atomic_store_explicit(&c->in_handler, in_handler, memory_order_release);
-}
-
-int vcpu_translate(struct vcpu *c, uint64_t address, unsigned int ar, bool write,
-		   uint64_t *absolute)
-{
-	bool in_handler = handler_pause(c);
-	int rc = handler_translate(c, address, ar, write, absolute);
-
-	handler_go_on(c, in_handler);
-	return rc;
-}
-
 int vcpu_read(struct vcpu *c, uint64_t address, unsigned int ar, void *to, size_t length)
 {
-	bool in_handler = handler_pause(c);
-	int rc = handler_access(c, address, ar, to, length, false);
-
-	handler_go_on(c, in_handler);
-	return rc;
+	return handler_access(c, address, ar, to, length, false);
 }
 
 int vcpu_write(struct vcpu *c, uint64_t address, unsigned int ar, const void *from, size_t length)
 {
-	bool in_handler = handler_pause(c);
-	int rc = handler_access(c, address, ar, (void *)(uintptr_t)from, length, true);
-
-	handler_go_on(c, in_handler);
-	return rc;
+	return handler_access(c, address, ar, (void *)(uintptr_t)from, length, true);
 }
 
 /* ---- Flushing ---- */
@@ -834,30 +796,13 @@ static inline void relax(void)
 }
 
 /*
- * Is it in a handler of the machine, and not at guest memory? There it may be long, waiting for a
- * device. It says so by plain stores, since the same handlers execute PCI stores of a few
- * nanoseconds. The barrier makes up for that: behind it, either in_handler is seen to be
- * false, or the vCPU looks for attention (c->limit) before it uses its TLB again, and that has
- * been asked for. One barrier does for all vCPUs that were asked before it.
- */
-static bool is_in_handler(const struct vcpu *v, bool *fenced)
-{
-	if (!atomic_load(&v->in_handler))
-		return false;
-	if (!*fenced)
-		*fenced = barrier_everywhere();
-	return *fenced && atomic_load(&v->in_handler);
-}
-
-/*
- * The others flush at their next branch; or, when they are out of guest code, before they execute
- * it again; or, in a handler of the machine, before it looks at guest memory and when it ends. While
- * this vCPU waits it counts as out of it too, or two that flush each other's TLB would wait for ever.
+ * The others flush at their next branch, or before they execute guest code again
+ * when they are out of it. While this vCPU waits it counts as out of it too, or
+ * two that flush each other's TLB would wait for ever.
  */
 void mmu_flush_everywhere(struct vcpu *c, int page_index)
 {
 	struct cpu_complex *x = c->complex;
-	bool fenced = false;
 
 	if (page_index < 0)
 		mmu_flush_all(c);
@@ -886,12 +831,10 @@ void mmu_flush_everywhere(struct vcpu *c, int page_index)
 				       (atomic_load(&v->flush_pages[page_index / 64]) >>
 					page_index % 64) & 1);
 		     spins++) {
-			if (spins <= 200)
-				relax();
-			else if (is_in_handler(v, &fenced))
-				break;
-			else
+			if (spins > 200)
 				sched_yield();
+			else
+				relax();
 		}
 	}
 	/* Still in decoded code: nobody throws it away meanwhile (in_code). */

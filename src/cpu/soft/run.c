@@ -393,11 +393,7 @@ static ALWAYS_INLINE_ void execute_by_machine(struct vcpu *c, const struct op *o
 		pgm(c, o, PGM_OPERATION);
 	c->handler_op = o;
 	c->s.psw_addr = op_address(c, o);
-	/* Nobody waits for what it does, which may take long: see mmu_flush_everywhere(). */
-	atomic_store_explicit(&c->in_handler, true, memory_order_release);
 	error = handler(c->complex->config.opaque, c, &i);
-	atomic_store_explicit(&c->in_handler, false, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
 	c->handler_op = NULL;
 	if (error)
 		pgm(c, o, c->pgm_code ? (enum pgm_code)c->pgm_code : PGM_OPERATION);
@@ -408,27 +404,17 @@ INSN_LAST(machine)
 	execute_by_machine(c, o, (enum insn_format)insn_table[o->insn].format);
 }
 
-/*
- * The same for those that change nothing that the CPU executes by: the block goes on. But not past
- * a request for attention: it may be one to flush the TLB that is not waited for.
- */
-static ALWAYS_INLINE_ const struct op *behind_handler(struct vcpu *c, const struct op *o)
-{
-	return unlikely(interruption_wanted(c)) ? leave_behind(c, o) : o + 1;
-}
-
-INSN_JUMP(machine_access)
+/* The same for those that change nothing that the CPU executes by: the block goes on. */
+INSN(machine_access)
 {
 	execute_by_machine(c, o, (enum insn_format)insn_table[o->insn].format);
-	return behind_handler(c, o);
 }
 
 /* What a privileged one of these with two registers becomes: loads and stores of PCI. */
-INSN_JUMP_FAST(privileged_access)
+INSN_FAST(privileged_access)
 {
 	require_supervisor(c, o);
 	execute_by_machine(c, o, F_RRE);
-	return behind_handler(c, o);
 }
 
 void vcpu_set_cc(struct vcpu *c, unsigned int cc)

@@ -233,7 +233,6 @@ struct vcpu {
 	pthread_t thread;
 	sigset_t polling_mask;
 	atomic_bool in_guest;  /* may use its TLB; else flushes wait for nothing */
-	atomic_bool in_handler; /* … but does not now: a handler of the machine executes */
 	atomic_bool in_code;   /* may use decoded code; else it may be thrown away */
 	atomic_bool flush_everything;     /* flush requests of other vCPUs */
 	_Atomic uint64_t flush_pages[4];  /* bit per page index */
