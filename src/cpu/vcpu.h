@@ -245,8 +245,12 @@ void vcpu_request_exit(struct vcpu *);
  * condition code is not valid: use vcpu_set_cc()).
  */
 struct cpu_state *vcpu_state(struct vcpu *);
-/* By which it executes PCI STORE itself, where it can (zpci/window.h). */
+/*
+ * By which it executes PCI STORE itself, where it can (zpci/window.h): once somebody has said
+ * that windows are used, as looking at one that is shut takes time. For good; any thread.
+ */
 struct zpci_window *vcpu_window(struct vcpu *);
+void cpu_complex_use_windows(struct cpu_complex *);
 /* After state was changed from outside (prefix, control registers, PSW). */
 void vcpu_state_changed(struct vcpu *);
 struct cpu_complex *vcpu_complex(struct vcpu *);

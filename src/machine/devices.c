@@ -12,6 +12,7 @@
 #include "devices/device.h"
 #include "machine/function_config.h"
 #include "machine/internal.h"
+#include "pci/host.h"
 #include "zpci/pci.h"
 #include "zpci/zpci.h"
 
@@ -142,8 +143,8 @@ static int check_address(struct machine_devices *devices, const struct device_co
 }
 
 /* `error` begins with "device" and the type. */
-static int plug(struct machine *machine, struct device_config *config, bool announce,
-		char *error, size_t error_size)
+static int plug(struct machine *machine, struct device_config *config, bool announce, char *error,
+		size_t error_size)
 {
 	struct machine_devices *devices = machine->devices;
 	struct zpci_function_config function;
@@ -184,6 +185,8 @@ static int plug(struct machine *machine, struct device_config *config, bool anno
 	if (rc)
 		goto free_device;
 	device->function = made.function;
+	if (pci_function_has_memory(made.function))
+		cpu_complex_use_windows(machine->cpus);
 	/* For good: what was pinned may be given back late. */
 	machine->memory.pinned |= made.pins_memory;
 	rc = function_config(machine->features, config, &made, &function, error, error_size);

@@ -39,7 +39,7 @@ static const uint8_t program[] = {
 	0x00, 0x00,
 };
 
-static int setup(void **state)
+static int setup_unused(void **state)
 {
 	struct cpu_fixture *f;
 	struct zpci_window *w;
@@ -59,6 +59,13 @@ static int setup(void **state)
 	w->host = (uint8_t *)registers;
 	w->count = &count;
 	w->shut = 0;
+	return 0;
+}
+
+static int setup(void **state)
+{
+	setup_unused(state);
+	cpu_complex_use_windows(((struct cpu_fixture *)*state)->complex);
 	return 0;
 }
 
@@ -126,6 +133,18 @@ static void other_stores_are_the_machines(void **state)
 	assert_int_equal(le32toh(registers[0]), 0x55667788);
 }
 
+/* Code that was made before is made again. */
+static void windows_are_used_once_somebody_has_said_so(void **state)
+{
+	struct cpu_fixture *f = *state;
+
+	expect_handled(f, 4, REQUEST, OFFSET);
+	assert_int_equal(count, 0);
+	cpu_complex_use_windows(f->complex);
+	expect_handled(f, 0, REQUEST, OFFSET);
+	assert_int_equal(count, 12);
+}
+
 static void shut_window_takes_none(void **state)
 {
 	struct cpu_fixture *f = *state;
@@ -170,10 +189,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cpu_fixture_teardown)
-		TEST(open_window_takes_stores),	    TEST(other_stores_are_the_machines),
-		TEST(shut_window_takes_none),	    TEST(problem_state_is_an_exception),
+		TEST(open_window_takes_stores),
+		TEST(other_stores_are_the_machines),
+		TEST(shut_window_takes_none),
+		TEST(problem_state_is_an_exception),
 		TEST(odd_register_is_the_machines),
 #undef TEST
+		cmocka_unit_test_setup_teardown(windows_are_used_once_somebody_has_said_so,
+						setup_unused, cpu_fixture_teardown),
 	};
 
 #if !defined(__x86_64__)

@@ -439,6 +439,15 @@ void cpu_complex_memory_written(struct cpu_complex *x, uint64_t absolute, uint64
 	memory_written(x, absolute, length);
 }
 
+void cpu_complex_use_windows(struct cpu_complex *x)
+{
+	pthread_mutex_lock(&x->code.lock);
+	translate_windows(&x->code.host);
+	pthread_mutex_unlock(&x->code.lock);
+	/* What there is has been made without. */
+	cpu_complex_memory_written(x, 0, x->size);
+}
+
 void cpu_complex_stores_unseen(struct cpu_complex *x, bool begin)
 {
 	atomic_fetch_add(&x->unseen_writers, begin ? 1u : -1u);

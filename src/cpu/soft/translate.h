@@ -40,6 +40,8 @@ struct host_code {
 /* Never fails: without a translator, `size` is 0. */
 void translate_init(struct host_code *);
 void translate_destroy(struct host_code *);
+/* From now on PCI STORE is tried by the CPU's window first (zpci/window.h). */
+void translate_windows(struct host_code *);
 /* Translate what can be in a block of `count` ops, which nobody executes yet. */
 void translate_block(struct host_code *, struct op *ops, unsigned int count);
 /* Is there so little room left that all of it should be thrown away? */

@@ -12,6 +12,11 @@ void translate_destroy(struct host_code *code)
 	(void)code;
 }
 
+void translate_windows(struct host_code *code)
+{
+	(void)code;
+}
+
 void translate_block(struct host_code *code, struct op *ops, unsigned int count)
 {
 	(void)code;

@@ -306,10 +306,16 @@ void translate_init(struct host_code *code)
 	code->execute = execute;
 	code->size = HOST_CODE_BYTES;
 	for (unsigned int i = 0; i < insn_table_size; i++) {
+		if (!(insn_table[i].flags & (PRIVILEGED | MACHINE)))
+			code->templates[i] = template_number(insn_table[i].fn);
+	}
+}
+
+void translate_windows(struct host_code *code)
+{
+	for (unsigned int i = 0; code->size && i < insn_table_size; i++) {
 		if (insn_table[i].opcode == PCI_STORE)
 			code->templates[i] = template_number(insn_privileged_access);
-		else if (!(insn_table[i].flags & (PRIVILEGED | MACHINE)))
-			code->templates[i] = template_number(insn_table[i].fn);
 	}
 }
 
