@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/event.h"
 #include "base/spin.h"
 #include "base/util.h"
@@ -155,11 +156,11 @@ bool irq_sources_look(struct irq_sources *set, uint64_t ns)
 	struct epoll_event events[EVENTS_AT_ONCE];
 	unsigned int count;
 
-	spin_begin(&spin, spin_clock());
+	spin_begin(&spin, deadline_now());
 	irq_sources_watch(set, true);
 	do
 		count = look(set->idle_epoll, events, 0);
-	while (!count && spin_goes_on(&spin, spin_clock()));
+	while (!count && spin_goes_on(&spin, deadline_now()));
 	irq_sources_serve(set, events, count);
 	irq_sources_watch(set, false);
 	return count;

@@ -3,17 +3,8 @@
 #include "base/spin.h"
 
 #include <sched.h>
-#include <time.h>
 
 #include "base/util.h"
-
-uint64_t spin_clock(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 unsigned int spin_cpus(void)
 {

@@ -19,7 +19,7 @@
  * and the window becomes half as long.
  *
  * How to: spin_begin(); while nothing has come and spin_goes_on(), look; if nothing has
- * come, sleep; spin_end(). All times are nanoseconds of one clock that does not go back.
+ * come, sleep; spin_end(). All times are those of deadline_now() (deadline.h).
  */
 #ifndef ZVISOR_BASE_SPIN_H
 #define ZVISOR_BASE_SPIN_H
@@ -40,7 +40,6 @@ struct spin {
 	uint64_t begun, looked;
 };
 
-uint64_t spin_clock(void);
 /* How many CPUs the calling thread may run on. */
 unsigned int spin_cpus(void);
 

@@ -591,7 +591,7 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 	pthread_mutex_lock(&channel->state);
 	free_kept(channel->current);
 	channel->current = NULL;
-	spin_begin(spin, spin_clock());
+	spin_begin(spin, deadline_now());
 	do {
 		*message = take_kept(channel);
 		if (*message)
@@ -606,13 +606,13 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 			continue;
 		rc = 0;
 		/* Who waits for a reply shall be the one who reads. */
-		if (channel->may_spin && !channel->waiters && spin_goes_on(spin, spin_clock()))
+		if (channel->may_spin && !channel->waiters && spin_goes_on(spin, deadline_now()))
 			continue;
 		poll_for_command(channel, timeout_ms);
 		if (timeout_ms > 0)
 			timeout_ms = 0;
 	} while (!rc);
-	spin_end(spin, spin_clock());
+	spin_end(spin, deadline_now());
 	leave(channel);
 	return rc;
 }

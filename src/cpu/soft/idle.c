@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+#include "base/deadline.h"
 #include "cpu/soft/complex.h"
 
 #define EVENTS_AT_ONCE 8
@@ -120,7 +121,7 @@ static bool stay_awake(struct vcpu *c, int64_t ns)
 	do {
 		count = epoll_wait(idle->epoll, events, EVENTS_AT_ONCE, 0);
 		attention = !atomic_load(&c->limit);
-		now = spin_clock();
+		now = deadline_now();
 	} while (!count && !attention && (ns < 0 || now - c->spin.begun < (uint64_t)ns) &&
 		 spin_goes_on(&c->spin, now));
 	if (count || attention)
@@ -159,12 +160,12 @@ static bool sleep_polling(struct vcpu *c, int64_t ns)
 	bool over = false;
 
 	pthread_mutex_unlock(&c->lock);
-	spin_begin(&c->spin, spin_clock());
+	spin_begin(&c->spin, deadline_now());
 	if (!spin_wanted(&c->spin) || !has_room(c) || !stay_awake(c, ns)) {
-		spent = spin_clock() - c->spin.begun;
+		spent = deadline_now() - c->spin.begun;
 		over = fall_asleep(c, ns < 0 ? ns : MAX(ns - (int64_t)spent, 0));
 	}
-	spin_end(&c->spin, spin_clock());
+	spin_end(&c->spin, deadline_now());
 	pthread_mutex_lock(&c->lock);
 	return over;
 }
