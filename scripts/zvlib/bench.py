@@ -412,8 +412,8 @@ class Bench:
         for path in files.values():
             if not os.path.exists(path):
                 raise Failed(f"there is no {path}: it takes cmocka and s390x-linux-gnu-gcc to build it")
-        status, said = hosts.perform(hosts.X86(run.build_folder()), folder, HOST_SCRIPT, HOST_LIMIT,
-                                     say=lambda line: None, disk=disk, files=files)
+        status, said = hosts.perform(hosts.X86(run.build_folder(), thread="multi"), folder, HOST_SCRIPT,
+                                     HOST_LIMIT, say=lambda line: None, disk=disk, files=files)
         if status:
             raise Failed(f"the script in the host ended with {status}: {said.splitlines()[-2]}")
         slices = collections.defaultdict(list)
