@@ -193,6 +193,7 @@ static void make_map(struct user_client *c, struct telling *t, const struct user
 	};
 }
 
+/* It has the file of all of them, if it gets one at all. */
 static int post_maps(struct user_client *c, const struct user_region *regions, size_t count,
 		     uint64_t until)
 {
@@ -201,6 +202,8 @@ static int post_maps(struct user_client *c, const struct user_region *regions, s
 
 	for (size_t i = 0; !rc && i < count; i++) {
 		make_map(c, &t, &regions[i], until);
+		t.map.flags |= c->share_memory ? USER_DMA_SAME_FILE : 0;
+		t.request.fd_count = 0;
 		rc = user_channel_post(c->channel, &t.request);
 		if (rc || !t.request.error)
 			continue;
@@ -263,8 +266,8 @@ static int note_map(struct user_client *c, const struct user_region *region)
 		return -ENOTCONN;
 	if (user_memory_count(c->mapped) >= c->regions_max)
 		return -ENOSPC;
-	return user_memory_map(c->mapped, region->address, region->size, -1, region->offset, true,
-			       region->writable);
+	return user_memory_map(c->mapped, region->address, region->size, USER_MEMORY_REMOTE,
+			       region->offset, true, region->writable);
 }
 
 int user_client_map(struct user_client *c, uint64_t iova, uint64_t absolute, uint64_t length,

@@ -44,6 +44,7 @@ struct user_memory {
 	void *tree;
 	unsigned region_count;
 	struct file *files;
+	struct file *last; /* one of them, or NULL */
 	unsigned file_count;
 };
 
@@ -118,6 +119,17 @@ static int examine(int fd, uint64_t offset, uint64_t size, struct stat *status)
 	return 0;
 }
 
+/* As find_file(). */
+static int same_file(struct user_memory *memory, uint64_t offset, uint64_t size,
+		     struct file **result)
+{
+	*result = memory->last;
+	return memory->last && !(offset & ~PAGE_MASK) &&
+			       range_fits(offset, size, memory->last->size) ?
+		       0 :
+		       -EINVAL;
+}
+
 /* The file of which [offset, offset + size) is wanted; `fd` is taken over if it returns 0. */
 static int find_file(struct user_memory *memory, int fd, uint64_t offset, uint64_t size,
 		     struct file **result)
@@ -165,6 +177,7 @@ void user_memory_forget_files(struct user_memory *memory)
 			close(file->fd);
 		free(file);
 	}
+	memory->last = NULL;
 	memory->file_count = 0;
 }
 
@@ -172,6 +185,7 @@ void user_memory_forget_files(struct user_memory *memory)
 
 static int add_region(struct user_memory *memory, const struct region *wanted, int *fd)
 {
+	const uint64_t size = wanted->last - wanted->first + 1;
 	struct region *region;
 	int rc = 0;
 
@@ -183,22 +197,27 @@ static int add_region(struct user_memory *memory, const struct region *wanted, i
 	if (!region)
 		return -ENOMEM;
 	*region = *wanted;
-	if (*fd >= 0) {
-		rc = find_file(memory, *fd, region->offset, region->last - region->first + 1,
-			       &region->file);
+	if (*fd == USER_MEMORY_SAME_FILE) {
+		rc = same_file(memory, region->offset, size, &region->file);
+	} else if (*fd >= 0) {
+		rc = find_file(memory, *fd, region->offset, size, &region->file);
 		if (!rc)
 			*fd = -1;
-		if (!rc && ((region->readable && region->file->access == O_WRONLY) ||
-			    (region->writable && region->file->access == O_RDONLY)))
-			rc = -EINVAL;
 	}
+	if (!rc && region->file &&
+	    ((region->readable && region->file->access == O_WRONLY) ||
+	     (region->writable && region->file->access == O_RDONLY)))
+		rc = -EINVAL;
 	if (!rc && !tsearch(region, &memory->tree, compare))
 		rc = -ENOMEM;
-	if (rc)
+	if (rc) {
 		free(region);
-	else
-		memory->region_count++;
-	return rc;
+		return rc;
+	}
+	memory->region_count++;
+	if (region->file)
+		memory->last = region->file;
+	return 0;
 }
 
 int user_memory_map(struct user_memory *memory, uint64_t address, uint64_t size, int fd,

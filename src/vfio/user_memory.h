@@ -27,10 +27,13 @@ struct user_memory;
 struct user_memory *user_memory_new(void);
 void user_memory_free(struct user_memory *memory);
 
+/* For a region's descriptor: it has no file, or that of the region that was last added with one. */
+enum { USER_MEMORY_REMOTE = -1, USER_MEMORY_SAME_FILE = -2 };
+
 /*
- * Add a region. `fd` is taken over; -1: there is none. 0, or -EINVAL (no pages, no such
- * part of the file, not a file, no way to use it as asked), -EEXIST (overlaps a region),
- * -ENOSPC (too many), -ENOMEM.
+ * Add a region. `fd` is taken over. 0, or -EINVAL (no pages, no such part of the file, no
+ * file, no way to use it as asked), -EEXIST (overlaps a region), -ENOSPC (too many),
+ * -ENOMEM.
  */
 int user_memory_map(struct user_memory *memory, uint64_t address, uint64_t size, int fd,
 		    uint64_t offset, bool readable, bool writable);

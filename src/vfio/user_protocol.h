@@ -71,6 +71,8 @@ struct user_version {
 
 #define USER_DMA_READABLE 1
 #define USER_DMA_WRITABLE 2
+/* Ours, where it has been agreed on (user_version.h): no file comes, it is the one that came last. */
+#define USER_DMA_SAME_FILE (1u << 31)
 
 struct user_dma_map {
 	uint32_t argsz, flags;

@@ -118,19 +118,27 @@ const struct dma_space_ops user_server_space_ops = {
 int user_server_dma_map(struct user_server *server, struct user_message *message, const char **why)
 {
 	const void *payload = user_payload(message, sizeof(struct user_dma_map), 0);
+	uint32_t known = USER_DMA_READABLE | USER_DMA_WRITABLE;
 	struct user_dma_map map;
 	int rc;
 
+	if (server->maps_posted)
+		known |= USER_DMA_SAME_FILE;
 	if (!payload)
 		return user_server_refuse(why, USER_SERVER_WRONG_SIZE);
 	memcpy(&map, payload, sizeof(map));
 	if (message->fds.count > 1)
 		return user_server_refuse(why, "it has more than one file descriptor");
-	if (map.flags & ~(uint32_t)(USER_DMA_READABLE | USER_DMA_WRITABLE))
-		return user_server_answer(server, message, EINVAL, NULL, 0);
-	rc = user_memory_map(server->memory, map.address, map.size, user_fds_take(&message->fds, 0),
-			     map.offset, map.flags & USER_DMA_READABLE,
-			     map.flags & USER_DMA_WRITABLE);
+	if (map.flags & ~known || (map.flags & USER_DMA_SAME_FILE && message->fds.count)) {
+		rc = -EINVAL;
+	} else {
+		/* Without one, memory is remote. */
+		int fd = map.flags & USER_DMA_SAME_FILE ? USER_MEMORY_SAME_FILE :
+							  user_fds_take(&message->fds, 0);
+
+		rc = user_memory_map(server->memory, map.address, map.size, fd, map.offset,
+				     map.flags & USER_DMA_READABLE, map.flags & USER_DMA_WRITABLE);
+	}
 	trace_user_server_map(map.address, map.size, map.flags, rc);
 	/* A client that relies on it has to learn that it cannot; see user_version.h. */
 	if (rc && server->maps_posted && message->header.flags & USER_NO_REPLY)

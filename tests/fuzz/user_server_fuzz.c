@@ -107,17 +107,21 @@ static uint64_t take_size(struct input *in)
 	return kind < 240 ? (kind % 4 + 1) * PAGE_SIZE : take(in, 8);
 }
 
-/* Version 0.1, and how much data the client takes in a message. */
+/* Version 0.1, how much data the client takes in a message, and whether it posts maps. */
 static size_t make_version(struct input *in, uint8_t *payload)
 {
 	static const char *const sizes[] = { "1048576", "0",	 "1",  "7",    "8",
 					     "64",	"65536", "-1", "4096", "4294967296" };
-	const char *size = sizes[take(in, 1) % ARRAY_SIZE(sizes)];
+	uint8_t kind = (uint8_t)take(in, 1);
+	const char *size = sizes[kind % ARRAY_SIZE(sizes)];
+	bool posts = kind / ARRAY_SIZE(sizes) % 2;
 
 	memcpy(payload, "\0\0\1\0", 4);
-	return 4 + 1 + (size_t)sprintf((char *)payload + 4,
-				       "{\"capabilities\":{\"max_msg_fds\":8,"
-				       "\"max_data_xfer_size\":%s}}", size);
+	return 4 + 1 +
+	       (size_t)sprintf((char *)payload + 4,
+			       "{\"capabilities\":{\"max_msg_fds\":8,"
+			       "\"max_data_xfer_size\":%s%s}}",
+			       size, posts ? ",\"zvisor_posted_maps\":true" : "");
 }
 
 static size_t make_payload(struct input *in, unsigned command, uint8_t *payload)
@@ -136,7 +140,9 @@ static size_t make_payload(struct input *in, unsigned command, uint8_t *payload)
 	case USER_VERSION:
 		return make_version(in, payload);
 	case USER_DMA_MAP:
-		map.flags = (uint32_t)take(in, 1) % 5;
+		map.flags = (uint32_t)take(in, 1) % 8;
+		if (map.flags > 4)
+			map.flags = (map.flags & 3) | USER_DMA_SAME_FILE;
 		map.address = take_address(in);
 		map.size = take_size(in);
 		map.offset = take(in, 1) % 70 * PAGE_SIZE;

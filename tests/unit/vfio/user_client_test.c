@@ -322,11 +322,31 @@ static void no_more_is_mapped_than_the_server_has_announced(void **state)
 	disconnect_guest(g);
 }
 
+struct files {
+	atomic_uint sent, same;
+};
+
+static bool count_files(struct fake_server *s, int socket, struct user_message *message)
+{
+	struct files *files = s->opaque;
+	struct user_dma_map map;
+
+	if (message->header.command != USER_DMA_MAP)
+		return false;
+	memcpy(&map, message->payload, sizeof(map));
+	files->sent += message->fds.count;
+	files->same += map.flags == (USER_DMA_READABLE | USER_DMA_WRITABLE | USER_DMA_SAME_FILE);
+	return false;
+}
+
 static void maps_are_posted_to_a_server_that_takes_them_all(void **state)
 {
 	struct guest *g = new_guest();
+	struct files files = { 0 };
 
 	g->server.capabilities = "{\"zvisor_posted_maps\":true}";
+	g->server.answer = count_files;
+	g->server.opaque = &files;
 	connect_guest(g, true);
 	for (unsigned run = 0; run < 10; run++)
 		assert_int_equal(map_pages(g, run * 1000, 200), 0);
@@ -335,6 +355,13 @@ static void maps_are_posted_to_a_server_that_takes_them_all(void **state)
 	assert_int_equal(g->server.commands[USER_DMA_MAP], 2000);
 	/* The first, which brings the file; and one now and then, so that they do not pile up. */
 	assert_in_range(g->server.answered[USER_DMA_MAP], 1 + 2000 / 512, 1 + 2000 / 128);
+	assert_int_equal(files.sent, 1);
+	assert_int_equal(files.same, 1999);
+	/* A server that comes anew has no file yet. */
+	come_back(g);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	assert_int_equal(files.sent, 2);
+	assert_int_equal(files.same, 1999 + 1999);
 	disconnect_guest(g);
 }
 

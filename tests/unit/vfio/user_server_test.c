@@ -716,6 +716,16 @@ static void version_that_is_none_ends_it(void **state)
 	expect_end(w, "too long");
 }
 
+static void greet_as_one_that_posts_maps(struct world *w)
+{
+	static const char text[] = "{\"capabilities\":{\"zvisor_posted_maps\":true}}";
+	struct user_message message;
+
+	send_version(w, 0, text, sizeof(text));
+	assert_true(peer_receive(w->socket, &message));
+	assert_non_null(strstr((const char *)message.payload + 4, "\"zvisor_posted_maps\":true"));
+}
+
 /* Half a page: whether somebody wants to know or not, it cannot be. */
 static void post_impossible_map(struct world *w)
 {
@@ -726,19 +736,50 @@ static void post_impossible_map(struct world *w)
 
 static void map_without_a_reply_that_fails_ends_it_for_a_client_that_relies_on_it(void **state)
 {
-	static const char text[] = "{\"capabilities\":{\"zvisor_posted_maps\":true}}";
-	struct user_message message;
 	struct world *w = *state;
 
 	peer_greet(w->socket);
 	post_impossible_map(w);
 	assert_int_equal(peer_read(w->socket, 0, TESTDEV_ID, 8), TESTDEV_ID_VALUE);
 	leave(w), join(w);
-	send_version(w, 0, text, sizeof(text));
-	assert_true(peer_receive(w->socket, &message));
-	assert_non_null(strstr((const char *)message.payload + 4, "\"zvisor_posted_maps\":true"));
+	greet_as_one_that_posts_maps(w);
 	post_impossible_map(w);
 	expect_end(w, "no reply is wanted");
+}
+
+static void map_of_the_same_file_needs_no_descriptor(void **state)
+{
+	const uint32_t same = READ_WRITE | USER_DMA_SAME_FILE;
+	struct world *w = *state;
+	int first = peer_memory(MEMORY, true), second = peer_memory(MEMORY, true);
+	uint8_t *memory = map_here(second);
+	uint64_t value;
+
+	greet_as_one_that_posts_maps(w);
+	peer_write(w->socket, CONFIG, PCI_COMMAND, PCI_COMMAND_MASTER, 2);
+	/* There is none yet; then that of a map that was good, and came last. */
+	assert_int_equal(peer_map(w->socket, IOVA, 0x1000, -1, 0, same), EINVAL);
+	assert_int_equal(peer_map(w->socket, IOVA, 0x1000, first, 0, READ_WRITE), 0);
+	assert_int_equal(peer_map(w->socket, IOVA + 0x1000, 0x1000, second, 0, READ_WRITE), 0);
+	assert_int_equal(peer_map(w->socket, IOVA, 0x1000, first, 0, READ_WRITE), EEXIST);
+	assert_int_equal(peer_map(w->socket, IOVA + 0x2000, 0x1000, -1, 0, READ_WRITE), 0);
+	assert_int_equal(peer_map(w->socket, IOVA + 0x3000, 0x1000, -1, 0x2000, same), 0);
+	begin_transfer(w, IOVA + 0x3000, 8, TESTDEV_OP_FILL);
+	assert_int_equal(outcome(w), TESTDEV_DONE_OK);
+	memcpy(&value, memory + 0x2000, 8);
+	assert_true(value != 0);
+	/* No more of it than there is, and nobody's descriptor besides. */
+	assert_int_equal(peer_map(w->socket, IOVA + 0x4000, 0x1000, -1, MEMORY, same), EINVAL);
+	assert_int_equal(peer_map(w->socket, IOVA + 0x4000, 0x1000, -1, 0x800, same), EINVAL);
+	assert_int_equal(peer_map(w->socket, IOVA + 0x4000, 0x1000, first, 0, same), EINVAL);
+	/* Who has not said that it would is like any other client. */
+	leave(w), join(w);
+	peer_greet(w->socket);
+	assert_int_equal(peer_map(w->socket, IOVA, 0x1000, first, 0, READ_WRITE), 0);
+	assert_int_equal(peer_map(w->socket, IOVA + 0x1000, 0x1000, -1, 0, same), EINVAL);
+	munmap(memory, MEMORY);
+	close(second);
+	close(first);
 }
 
 /* A client that takes `most` bytes of data in a message. */
@@ -968,6 +1009,7 @@ int main(void)
 		TEST_DMA(memory_that_could_shrink_is_not_mapped_but_used),
 		TEST_DMA(memory_that_shrinks_is_a_failed_transfer),
 		TEST(mapping_that_cannot_be_is_refused),
+		TEST_AFTER(map_of_the_same_file_needs_no_descriptor, setup),
 		TEST_DMA(unmap_waits_for_an_access_and_the_rest_goes_on),
 		TEST_DMA(unmap_waits_for_a_message_that_is_not_answered_yet),
 		TEST_DMA(function_of_another_is_left_to_it),
