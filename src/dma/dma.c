@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * DMA spaces: the IOTLB, copies, and accesses in flight. The contract is in
- * dma.h.
- *
- * The IOTLB has two parts. Pages of 4 KiB live in a direct-mapped table that is
- * allocated when the space is first opened; larger blocks in a handful of
- * entries that are searched one after the other. Both only ever hold answers
- * that were valid when the translator gave them: a failure is never cached, so
- * that a guest needs no refresh after it has made an invalid entry valid.
+ * DMA spaces: translation, copies, and accesses in flight. The contract is in
+ * dma.h; the cache of translations is in iotlb.h.
  *
  * One mutex guards all of it. It is held while an answer is looked up or
  * fetched, and during a copy, and for nothing that can block: an invalidation
@@ -23,30 +17,26 @@
  * refresh does not wait for each: it asks the translator once more, and lets those go on that
  * would be given the same pages now. What is left are accesses to pages that were taken away while
  * they were in flight. No others come as long as nothing else is taken away, and these end.
+ *
+ * Mostly nothing is in flight, and nobody is translating. An invalidation of a few pages sees
+ * that by a word that whoever translates sets meanwhile, and takes no lock; see
+ * invalidate_at_once().
  */
 #include "dma/dma.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/shared.h"
 #include "base/util.h"
+#include "dma/iotlb.h"
 
-#define IOTLB_PAGES 2048 /* entries, a power of two */
-#define IOTLB_BLOCKS 8
+#define PAGES_AT_ONCE 16u /* that are invalidated without the lock */
 #define COPY_PAGES_MAX (PCI_DMA_COPY_MAX / PAGE_SIZE + 1)
-
-/* `tag` is the page's IOVA with flags, or 0; these are bits of no use in an address. */
-#define TAG_VALID 1ull
-#define TAG_WRITABLE 2ull
-
-struct iotlb_page {
-	uint64_t tag;
-	uint8_t *host; /* NULL: remote */
-};
 
 struct pci_dma_space {
 	const struct dma_memory *memory;
@@ -60,15 +50,14 @@ struct pci_dma_space {
 	bool bus_master;
 	uint64_t epoch;
 	struct pci_dma_access in_flight; /* head of a ring */
+	atomic_uint in_flight_count;
+	/* 1 while a thread translates, and until what it has found is in flight, or done. */
+	atomic_uint translating;
 	struct dma_counters counters;
 	uint64_t inject_count; /* pages until one fails, 0: none will */
 	int inject_reason;
 
-	struct iotlb_page *pages; /* NULL until first opened */
-	bool pages_used;
-	bool blocks_used;
-	struct dma_translation blocks[IOTLB_BLOCKS]; /* size 0: free */
-	unsigned next_block;
+	struct iotlb iotlb; /* its table is there from when it is first opened */
 };
 
 /* Part of a transfer that is contiguous in host memory, or not there (NULL). */
@@ -109,7 +98,7 @@ void dma_space_free(struct pci_dma_space *space)
 		return;
 	pthread_cond_destroy(&space->ended);
 	pthread_mutex_destroy(&space->lock);
-	free(space->pages);
+	free(space->iotlb.pages);
 	free(space);
 }
 
@@ -136,67 +125,19 @@ struct dma_counters dma_space_counters(struct pci_dma_space *space)
 	return counters;
 }
 
-/* --- the IOTLB; all with the lock held ------------------------------------- */
+/* --- translation, with the lock held ---------------------------------------- */
 
-static void iotlb_drop_all(struct pci_dma_space *space)
+/* What an invalidation has done before it looked, this thread sees; or else it is seen. */
+static void lock_to_translate(struct pci_dma_space *space)
 {
-	if (space->pages_used) {
-		memset(space->pages, 0, IOTLB_PAGES * sizeof(*space->pages));
-		space->pages_used = false;
-	}
-	memset(space->blocks, 0, sizeof(space->blocks));
-	space->blocks_used = false;
+	pthread_mutex_lock(&space->lock);
+	atomic_exchange_explicit(&space->translating, 1, memory_order_acq_rel);
 }
 
-/* `last` is the address of the last byte. */
-static void iotlb_drop(struct pci_dma_space *space, uint64_t first, uint64_t last)
+static void unlock_translated(struct pci_dma_space *space)
 {
-	uint64_t page = first >> PAGE_SHIFT;
-	uint64_t count = (last >> PAGE_SHIFT) - page + 1;
-
-	if (count >= IOTLB_PAGES) {
-		iotlb_drop_all(space);
-		return;
-	}
-	for (; space->pages_used && count; page++, count--) {
-		struct iotlb_page *entry = &space->pages[page % IOTLB_PAGES];
-
-		if (entry->tag >> PAGE_SHIFT == page)
-			entry->tag = 0;
-	}
-	for (unsigned i = 0; space->blocks_used && i < IOTLB_BLOCKS; i++) {
-		struct dma_translation *block = &space->blocks[i];
-
-		if (block->size && block->iova <= last && block->iova + (block->size - 1) >= first)
-			block->size = 0;
-	}
-}
-
-static const struct dma_translation *iotlb_find_block(struct pci_dma_space *space, uint64_t iova)
-{
-	for (unsigned i = 0; space->blocks_used && i < IOTLB_BLOCKS; i++) {
-		if (space->blocks[i].size && iova - space->blocks[i].iova < space->blocks[i].size)
-			return &space->blocks[i];
-	}
-	return NULL;
-}
-
-static void iotlb_add(struct pci_dma_space *space, const struct dma_translation *t)
-{
-	if (t->once)
-		return;
-	if (t->size > PAGE_SIZE) {
-		space->blocks[space->next_block++ % IOTLB_BLOCKS] = *t;
-		space->blocks_used = true;
-		return;
-	}
-	if (!space->pages)
-		return;
-	space->pages[t->iova / PAGE_SIZE % IOTLB_PAGES] = (struct iotlb_page){
-		.tag = t->iova | TAG_VALID | (t->writable ? TAG_WRITABLE : 0),
-		.host = t->host,
-	};
-	space->pages_used = true;
+	atomic_store_explicit(&space->translating, 0, memory_order_release);
+	pthread_mutex_unlock(&space->lock);
 }
 
 /*
@@ -232,7 +173,6 @@ static bool translate_page(struct pci_dma_space *space, uint64_t iova,
 			   enum pci_dma_direction direction, uint8_t **host, struct fault *fault)
 {
 	uint64_t page = iova & PAGE_MASK;
-	const struct dma_translation *block;
 	struct dma_translation t;
 	bool writable;
 
@@ -240,26 +180,15 @@ static bool translate_page(struct pci_dma_space *space, uint64_t iova,
 		fault->reason = space->inject_reason;
 		goto failed;
 	}
-	if (space->pages) {
-		const struct iotlb_page *entry = &space->pages[page / PAGE_SIZE % IOTLB_PAGES];
-
-		if (likely((entry->tag & ~TAG_WRITABLE) == (page | TAG_VALID))) {
-			*host = entry->host;
-			writable = entry->tag & TAG_WRITABLE;
-			goto found;
-		}
-	}
-	block = iotlb_find_block(space, page);
-	if (!block) {
+	if (!iotlb_find(&space->iotlb, page, host, &writable)) {
 		fault->reason = translate_block(space, page, direction, &t);
 		if (fault->reason)
 			goto failed;
-		iotlb_add(space, &t);
-		block = &t;
+		if (!t.once)
+			iotlb_add(&space->iotlb, &t);
+		*host = t.host ? t.host + (page - t.iova) : NULL;
+		writable = t.writable;
 	}
-	*host = block->host ? block->host + (page - block->iova) : NULL;
-	writable = block->writable;
-found:
 	if (likely(direction != PCI_DMA_FROM_DEVICE || writable))
 		return true;
 	fault->reason = space->ops->reason_protected;
@@ -289,8 +218,8 @@ void dma_space_open(struct pci_dma_space *space)
 {
 	pthread_mutex_lock(&space->lock);
 	/* Without the table the space works, only slower: no reason to fail. */
-	if (!space->pages)
-		space->pages = calloc(IOTLB_PAGES, sizeof(*space->pages));
+	if (!space->iotlb.pages)
+		space->iotlb.pages = calloc(IOTLB_PAGES, sizeof(*space->iotlb.pages));
 	space->open = true;
 	pthread_mutex_unlock(&space->lock);
 }
@@ -299,7 +228,7 @@ void dma_space_close(struct pci_dma_space *space)
 {
 	pthread_mutex_lock(&space->lock);
 	space->open = false;
-	iotlb_drop_all(space);
+	iotlb_drop_all(&space->iotlb);
 	pthread_mutex_unlock(&space->lock);
 }
 
@@ -392,6 +321,27 @@ static struct timespec deadline_after(uint64_t us)
 	return t;
 }
 
+/* If not, whoever will translate sees what this thread has done. */
+static bool somebody_translates(struct pci_dma_space *space)
+{
+	return atomic_fetch_add_explicit(&space->translating, 0, memory_order_acq_rel);
+}
+
+/*
+ * Without the lock, if all is well. Who has translated before the first look has left what it
+ * found in the cache, and in flight, to be seen here. Who translates after it finds the new
+ * tables, or else an entry that is not dropped yet: hence the second look.
+ */
+static bool invalidate_at_once(struct pci_dma_space *space, uint64_t first, uint64_t last)
+{
+	if ((last - first) / PAGE_SIZE >= PAGES_AT_ONCE || somebody_translates(space) ||
+	    iotlb_has_blocks(&space->iotlb))
+		return false;
+	if (iotlb_drop_pages(&space->iotlb, first, last) && somebody_translates(space))
+		return false;
+	return !atomic_load_explicit(&space->in_flight_count, memory_order_acquire);
+}
+
 /* Whole pages are meant: a page that is touched is taken away. */
 static int invalidate(struct pci_dma_space *space, uint64_t first, uint64_t last,
 		      enum manner manner, uint64_t timeout_us)
@@ -402,8 +352,10 @@ static int invalidate(struct pci_dma_space *space, uint64_t first, uint64_t last
 
 	first &= PAGE_MASK;
 	last |= ~PAGE_MASK;
+	if (likely(invalidate_at_once(space, first, last)))
+		return 0;
 	pthread_mutex_lock(&space->lock);
-	iotlb_drop(space, first, last);
+	iotlb_drop(&space->iotlb, first, last);
 	end = space->epoch;
 	if (likely(!in_use(space, first, last, manner, &from, end)))
 		goto out;
@@ -614,6 +566,15 @@ static void count_bytes(struct pci_dma_space *space, enum pci_dma_direction dire
 		space->counters.written += length;
 }
 
+/* With the lock held; others look at it without. */
+static void count_in_flight(struct pci_dma_space *space, int more)
+{
+	unsigned count = atomic_load_explicit(&space->in_flight_count, memory_order_relaxed);
+
+	atomic_store_explicit(&space->in_flight_count, count + (unsigned)more,
+			      memory_order_release);
+}
+
 /* With the lock held. */
 static void link_access(struct pci_dma_space *space, struct pci_dma_access *access)
 {
@@ -622,6 +583,7 @@ static void link_access(struct pci_dma_space *space, struct pci_dma_access *acce
 	access->previous = space->in_flight.previous;
 	access->previous->next = access;
 	access->next->previous = access;
+	count_in_flight(space, 1);
 }
 
 /* With the lock held. */
@@ -629,6 +591,7 @@ static void unlink_access(struct pci_dma_space *space, struct pci_dma_access *ac
 {
 	access->previous->next = access->next;
 	access->next->previous = access->previous;
+	count_in_flight(space, -1);
 	if (space->waiters)
 		pthread_cond_broadcast(&space->ended);
 }
@@ -662,8 +625,8 @@ static int move_pieces(struct pci_dma_space *space, uint64_t iova, uint8_t *buff
 }
 
 /*
- * A copy of which a part is remote. Comes and goes with the lock held, but does not hold it
- * meanwhile: an invalidation finds the access in flight.
+ * A copy of which a part is remote. Comes as from lock_to_translate(), and goes without the lock:
+ * an invalidation finds the access in flight.
  */
 static int copy_in_flight(struct pci_dma_space *space, const struct pci_dma_range *range,
 			  uint8_t *buffer, const struct piece *pieces, unsigned count,
@@ -678,12 +641,13 @@ static int copy_in_flight(struct pci_dma_space *space, const struct pci_dma_rang
 	int error;
 
 	link_access(space, &access);
-	pthread_mutex_unlock(&space->lock);
+	unlock_translated(space);
 	error = move_pieces(space, range->iova, buffer, pieces, count, direction, fault);
 	pthread_mutex_lock(&space->lock);
 	unlink_access(space, &access);
 	if (!error)
 		count_bytes(space, direction, range->length);
+	pthread_mutex_unlock(&space->lock);
 	return error;
 }
 
@@ -696,26 +660,22 @@ static int copy(struct pci_dma_space *space, uint64_t iova, uint8_t *buffer, siz
 	bool remote = false;
 	uint8_t *at = buffer;
 	unsigned count;
-	int error;
 
-	pthread_mutex_lock(&space->lock);
+	lock_to_translate(space);
 	if (!may_transfer(space)) {
-		pthread_mutex_unlock(&space->lock);
+		unlock_translated(space);
 		return -EPERM;
 	}
 	count = translate_pieces(space, iova, length, direction, pieces, &remote, fault);
-	if (unlikely(count && remote)) {
-		error = copy_in_flight(space, &range, buffer, pieces, count, direction, fault);
-		pthread_mutex_unlock(&space->lock);
-		return error;
-	}
+	if (unlikely(count && remote))
+		return copy_in_flight(space, &range, buffer, pieces, count, direction, fault);
 	for (unsigned i = 0; i < count; i++) {
 		copy_piece(&pieces[i], at, direction);
 		at += pieces[i].length;
 	}
 	if (count)
 		count_bytes(space, direction, length);
-	pthread_mutex_unlock(&space->lock);
+	unlock_translated(space);
 	if (!count)
 		return -EFAULT;
 	for (unsigned i = 0; direction == PCI_DMA_FROM_DEVICE && i < count; i++)
@@ -854,7 +814,7 @@ static int begin_bounced(struct pci_dma_space *space, struct pci_dma_access *acc
 		return -E2BIG;
 	if (access->direction == PCI_DMA_TO_DEVICE)
 		error = copy_bounce(access, length, fault);
-	pthread_mutex_lock(&space->lock);
+	lock_to_translate(space);
 	for (unsigned i = 0; access->direction == PCI_DMA_FROM_DEVICE && !error &&
 			     i < access->range_count; i++) {
 		const struct pci_dma_range *range = &access->ranges[i];
@@ -870,7 +830,7 @@ static int begin_bounced(struct pci_dma_space *space, struct pci_dma_access *acc
 		error = -EPERM;
 	if (!error)
 		link_access(space, access);
-	pthread_mutex_unlock(&space->lock);
+	unlock_translated(space);
 	if (error) {
 		free(access->bounce);
 		return error;
@@ -896,9 +856,9 @@ int pci_dma_access_begin(struct pci_dma_space *space, struct pci_dma_access *acc
 		.direction = direction,
 		.first = UINT64_MAX,
 	};
-	pthread_mutex_lock(&space->lock);
+	lock_to_translate(space);
 	if (!may_transfer(space)) {
-		pthread_mutex_unlock(&space->lock);
+		unlock_translated(space);
 		return -EPERM;
 	}
 	for (unsigned i = 0; i < range_count && !error; i++) {
@@ -910,7 +870,7 @@ int pci_dma_access_begin(struct pci_dma_space *space, struct pci_dma_access *acc
 		count_bytes(space, direction, length);
 		link_access(space, access);
 	}
-	pthread_mutex_unlock(&space->lock);
+	unlock_translated(space);
 	if (unlikely(error == -EREMOTE))
 		error = begin_bounced(space, access, iov, iov_capacity, &fault);
 	if (error == -EFAULT)
