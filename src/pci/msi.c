@@ -194,18 +194,24 @@ void pci_msi_update(struct pci_function *f)
 
 /* --- messages --------------------------------------------------------------------- */
 
-/* With the host side that it goes to: it is let go as soon as the function's lock is free. */
-struct message {
+/*
+ * A vector of MSI-X or MSI as it is while the lock is held, with what has to be known of it
+ * as soon as the lock is free: its message, and the host side that this goes to.
+ */
+struct vector {
 	const struct pci_msi_ops *ops;
 	void *opaque;
 	uint64_t address;
 	uint32_t data;
+	bool enabled, blocked;
+	uint8_t *pending; /* in the byte there it has a bit; both kinds are little-endian */
+	uint8_t bit;
 };
 
-static void deliver(const struct message *message)
+static void deliver(const struct vector *vector)
 {
-	if (message->ops)
-		message->ops->deliver(message->opaque, message->address, message->data);
+	if (vector->ops)
+		vector->ops->deliver(vector->opaque, vector->address, vector->data);
 }
 
 /* Somebody else keeps the vectors. With the lock held. */
@@ -214,81 +220,32 @@ static bool kept_elsewhere(const struct pci_function *f)
 	return unlikely(f->msi_ops && f->msi_ops->notify);
 }
 
-static uint8_t *msix_entry(struct pci_function *f, unsigned vector)
+static uint8_t *msix_entry(struct pci_function *f, unsigned number)
 {
-	return f->msix.table + vector * PCI_MSIX_ENTRY_SIZE;
-}
-
-static uint8_t pending_bit(unsigned vector)
-{
-	return 1 << vector % 8;
+	return f->msix.table + number * PCI_MSIX_ENTRY_SIZE;
 }
 
 /* With the lock held. */
-static bool msix_blocked(struct pci_function *f, unsigned vector)
+static bool msix_blocked(struct pci_function *f, unsigned number)
 {
 	return load_le16(f->config + f->msix.offset + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_MASKALL ||
-	       msix_entry(f, vector)[PCI_MSIX_ENTRY_VECTOR_CTRL] & PCI_MSIX_ENTRY_CTRL_MASKBIT;
+	       msix_entry(f, number)[PCI_MSIX_ENTRY_VECTOR_CTRL] & PCI_MSIX_ENTRY_CTRL_MASKBIT;
 }
 
-static struct message msix_message(struct pci_function *f, unsigned vector)
+static struct vector msix_vector(struct pci_function *f, unsigned number)
 {
-	const uint8_t *entry = msix_entry(f, vector);
+	const uint8_t *entry = msix_entry(f, number);
 
-	return (struct message){
-		f->msi_ops,
-		f->msi_opaque,
-		load_le64(entry),
-		load_le32(entry + PCI_MSIX_ENTRY_DATA),
+	return (struct vector){
+		.ops = f->msi_ops,
+		.opaque = f->msi_opaque,
+		.address = load_le64(entry),
+		.data = load_le32(entry + PCI_MSIX_ENTRY_DATA),
+		.enabled = f->msix_enabled,
+		.blocked = msix_blocked(f, number),
+		.pending = f->msix.pending + number / 8,
+		.bit = 1 << number % 8,
 	};
-}
-
-/*
- * Pending vectors that are no longer masked are delivered, each once. Called
- * without the lock after something was unmasked.
- */
-void pci_msix_deliver_pending(struct pci_function *f, unsigned first, unsigned last)
-{
-	for (unsigned vector = first; vector <= last; vector++) {
-		struct message message;
-		uint8_t *pending = &f->msix.pending[vector / 8];
-		bool due;
-
-		pthread_mutex_lock(&f->lock);
-		due = *pending & pending_bit(vector) && f->msix_enabled && f->bus_master &&
-		      !msix_blocked(f, vector);
-		if (due) {
-			*pending &= ~pending_bit(vector);
-			message = msix_message(f, vector);
-		}
-		pthread_mutex_unlock(&f->lock);
-		if (due)
-			deliver(&message);
-	}
-}
-
-void pci_function_msix_notify(struct pci_function *f, unsigned vector)
-{
-	struct message message;
-	bool due = false, kept;
-
-	if (vector >= f->msix.vectors)
-		return;
-	pthread_mutex_lock(&f->lock);
-	kept = kept_elsewhere(f);
-	message = msix_message(f, vector);
-	if (kept) {
-		due = f->bus_master;
-	} else if (f->msix_enabled && f->bus_master) {
-		due = !msix_blocked(f, vector);
-		if (!due)
-			f->msix.pending[vector / 8] |= pending_bit(vector);
-	}
-	pthread_mutex_unlock(&f->lock);
-	if (due && kept)
-		message.ops->notify(message.opaque, true, vector);
-	else if (due)
-		deliver(&message);
 }
 
 /* How many vectors of MSI are in use. With the lock held. */
@@ -301,74 +258,106 @@ static unsigned msi_vectors_enabled(struct pci_function *f)
 }
 
 /*
- * Message of an MSI vector: the low bits of the data name it, as many bits as
- * the guest has enabled vectors; more are folded onto the last one.
+ * The low bits of a message's data name the vector, as many bits as the guest has
+ * enabled vectors; more are folded onto the last one.
  */
-static struct message msi_message(struct pci_function *f, unsigned vector)
+static struct vector msi_vector(struct pci_function *f, unsigned number)
 {
 	const uint8_t *cap = f->config + f->msi.offset;
 	unsigned enabled = msi_vectors_enabled(f);
 	uint32_t data = load_le16(f->config + f->msi.data);
 
-	return (struct message){
-		f->msi_ops,
-		f->msi_opaque,
-		f->msi.is_64bit ? load_le64(cap + PCI_MSI_ADDRESS_LO) :
-				  load_le32(cap + PCI_MSI_ADDRESS_LO),
-		(data & ~(enabled - 1)) | MIN(vector, enabled - 1),
+	return (struct vector){
+		.ops = f->msi_ops,
+		.opaque = f->msi_opaque,
+		.address = f->msi.is_64bit ? load_le64(cap + PCI_MSI_ADDRESS_LO) :
+					     load_le32(cap + PCI_MSI_ADDRESS_LO),
+		.data = (data & ~(enabled - 1)) | MIN(number, enabled - 1),
+		.enabled = f->msi_enabled,
+		.blocked = f->msi.masks && load_le32(f->config + f->msi.mask) >> number & 1,
+		.pending = f->config + f->msi.pending + number / 8,
+		.bit = 1 << number % 8,
 	};
 }
 
-/* With the lock held. */
-static bool msi_blocked(struct pci_function *f, unsigned vector)
+static struct vector look_at(struct pci_function *f, bool msix, unsigned number)
 {
-	return f->msi.masks && load_le32(f->config + f->msi.mask) >> vector & 1;
+	return msix ? msix_vector(f, number) : msi_vector(f, number);
 }
 
-void pci_msi_deliver_pending(struct pci_function *f)
+/* With the lock held; config space is read without. */
+static void set_pending(const struct vector *vector, bool pending)
 {
-	for (unsigned vector = 0; vector < f->msi.vectors && f->msi.masks; vector++) {
-		struct message message;
-		uint32_t pending;
-		bool due;
+	uint8_t others = *vector->pending & ~vector->bit;
 
-		pthread_mutex_lock(&f->lock);
-		pending = load_le32(f->config + f->msi.pending);
-		due = pending >> vector & 1 && f->msi_enabled && f->bus_master &&
-		      !msi_blocked(f, vector);
-		if (due) {
-			pci_set_config_word(f, f->msi.pending, pending & ~(1u << vector));
-			message = msi_message(f, vector);
-		}
-		pthread_mutex_unlock(&f->lock);
-		if (due)
-			deliver(&message);
+	__atomic_store_n(vector->pending, others | (pending ? vector->bit : 0), __ATOMIC_RELAXED);
+}
+
+static void notify(struct pci_function *f, bool msix, unsigned number)
+{
+	struct vector vector;
+	bool due = false, kept;
+
+	pthread_mutex_lock(&f->lock);
+	kept = kept_elsewhere(f);
+	vector = look_at(f, msix, number);
+	if (kept) {
+		due = f->bus_master;
+	} else if (vector.enabled && f->bus_master) {
+		due = !vector.blocked;
+		if (!due)
+			set_pending(&vector, true);
 	}
+	pthread_mutex_unlock(&f->lock);
+	if (due && kept)
+		vector.ops->notify(vector.opaque, msix, number);
+	else if (due)
+		deliver(&vector);
+}
+
+void pci_function_msix_notify(struct pci_function *f, unsigned vector)
+{
+	if (vector < f->msix.vectors)
+		notify(f, true, vector);
 }
 
 void pci_function_msi_notify(struct pci_function *f, unsigned vector)
 {
-	struct message message;
-	bool due = false, kept;
+	if (vector < f->msi.vectors)
+		notify(f, false, vector);
+}
 
-	if (vector >= f->msi.vectors)
-		return;
-	pthread_mutex_lock(&f->lock);
-	kept = kept_elsewhere(f);
-	message = msi_message(f, vector);
-	if (kept) {
-		due = f->bus_master;
-	} else if (f->msi_enabled && f->bus_master) {
-		due = !msi_blocked(f, vector);
-		if (!due)
-			pci_set_config_word(f, f->msi.pending,
-					    load_le32(f->config + f->msi.pending) | 1u << vector);
+/*
+ * Pending vectors that are no longer masked are delivered, each once. Called
+ * without the lock after something was unmasked.
+ */
+static void deliver_pending(struct pci_function *f, bool msix, unsigned first, unsigned last)
+{
+	for (unsigned number = first; number <= last; number++) {
+		struct vector vector;
+		bool due;
+
+		pthread_mutex_lock(&f->lock);
+		vector = look_at(f, msix, number);
+		due = *vector.pending & vector.bit && vector.enabled && f->bus_master &&
+		      !vector.blocked;
+		if (due)
+			set_pending(&vector, false);
+		pthread_mutex_unlock(&f->lock);
+		if (due)
+			deliver(&vector);
 	}
-	pthread_mutex_unlock(&f->lock);
-	if (due && kept)
-		message.ops->notify(message.opaque, false, vector);
-	else if (due)
-		deliver(&message);
+}
+
+void pci_msix_deliver_pending(struct pci_function *f, unsigned first, unsigned last)
+{
+	deliver_pending(f, true, first, last);
+}
+
+void pci_msi_deliver_pending(struct pci_function *f)
+{
+	if (f->msi.masks) /* else nothing is ever pending, nor has it a place */
+		deliver_pending(f, false, 0, f->msi.vectors - 1);
 }
 
 bool pci_function_msix_enabled(const struct pci_function *f)
