@@ -43,4 +43,15 @@ static inline bool range_fits(uint64_t start, uint64_t length, uint64_t limit)
 	return length <= limit && start <= limit - length;
 }
 
+/*
+ * How much of `left` bytes (at least one) at `offset` one naturally aligned access can do, of
+ * `most` bytes at the most, a power of two.
+ */
+static inline unsigned aligned_piece(uint64_t offset, uint64_t left, unsigned most)
+{
+	while (most > left || offset & (most - 1))
+		most /= 2;
+	return most;
+}
+
 #endif

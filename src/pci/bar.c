@@ -71,15 +71,6 @@ static void write_piece(struct pci_function *f, unsigned bar, uint64_t offset, u
 		f->ops.bar_write(f->device, bar, offset, size, value);
 }
 
-static unsigned piece_at(uint64_t offset, unsigned size)
-{
-	unsigned piece = 8;
-
-	while (piece > size || offset & (piece - 1))
-		piece /= 2;
-	return piece;
-}
-
 /* Is the access one piece, as nearly all are? */
 static bool is_piece(uint64_t offset, unsigned size)
 {
@@ -133,7 +124,7 @@ int pci_function_bar_read(struct pci_function *f, unsigned bar, uint64_t offset,
 	}
 	*value = 0;
 	while (done < size) {
-		unsigned piece = piece_at(offset + done, size - done);
+		unsigned piece = aligned_piece(offset + done, size - done, 8);
 
 		*value |= low_bytes(read_piece(f, bar, offset + done, piece), piece) << 8 * done;
 		done += piece;
@@ -157,7 +148,7 @@ int pci_function_bar_write(struct pci_function *f, unsigned bar, uint64_t offset
 		return 0;
 	}
 	while (done < size) {
-		unsigned piece = piece_at(offset + done, size - done);
+		unsigned piece = aligned_piece(offset + done, size - done, 8);
 
 		write_piece(f, bar, offset + done, piece, low_bytes(value >> 8 * done, piece));
 		done += piece;
@@ -214,7 +205,7 @@ int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t 
 	if (f->ops.bar_write_block && !touches_msix(f, bar, offset, length))
 		return f->ops.bar_write_block(f->device, bar, offset, data, length);
 	while (length) {
-		unsigned piece = piece_at(offset, length);
+		unsigned piece = aligned_piece(offset, length, 8);
 		uint64_t value = 0;
 
 		for (unsigned i = 0; i < piece; i++)

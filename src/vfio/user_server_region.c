@@ -38,14 +38,6 @@ int user_server_get_region_info(struct user_server *server, struct user_message 
 	return user_server_answer(server, message, 0, &info, sizeof(info));
 }
 
-/* How much of an access is one of `most` bytes or less, naturally aligned. */
-static unsigned piece_at(uint64_t offset, uint32_t left, unsigned most)
-{
-	while (most > left || offset & (most - 1))
-		most /= 2;
-	return most;
-}
-
 static void put_bytes(uint8_t *to, uint64_t value, unsigned size)
 {
 	for (unsigned i = 0; i < size; i++)
@@ -69,7 +61,7 @@ static void read_region(struct user_server *server, const struct user_region_acc
 	for (uint32_t done = 0, size; done < access->count; done += size) {
 		uint64_t offset = access->offset + done, value = 0;
 
-		size = piece_at(offset, access->count - done, config ? 4 : 8);
+		size = aligned_piece(offset, access->count - done, config ? 4 : 8);
 		if (config)
 			value = pci_function_config_read(server->function, (unsigned)offset, size);
 		else
@@ -105,7 +97,7 @@ static void write_config(struct user_server *server, const struct user_region_ac
 	for (uint32_t done = 0, size; done < access->count; done += size) {
 		unsigned offset = (unsigned)access->offset + done;
 
-		size = piece_at(offset, access->count - done, 4);
+		size = aligned_piece(offset, access->count - done, 4);
 		pci_function_config_write(server->function, offset, size,
 					  (uint32_t)get_bytes(from + done, size));
 	}
