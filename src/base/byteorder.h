@@ -68,4 +68,20 @@ BYTEORDER_DEFINE(le, 64)
 
 #undef BYTEORDER_DEFINE
 
+/* Up to 8 bytes as a little-endian number, and its low bytes back again. */
+static inline uint64_t load_le_bytes(const uint8_t *from, unsigned size)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)from[i] << 8 * i;
+	return value;
+}
+
+static inline void store_le_bytes(uint8_t *to, uint64_t value, unsigned size)
+{
+	for (unsigned i = 0; i < size; i++)
+		to[i] = (uint8_t)(value >> 8 * i);
+}
+
 #endif

@@ -206,11 +206,8 @@ int pci_function_bar_write_block(struct pci_function *f, unsigned bar, uint64_t 
 		return f->ops.bar_write_block(f->device, bar, offset, data, length);
 	while (length) {
 		unsigned piece = aligned_piece(offset, length, 8);
-		uint64_t value = 0;
 
-		for (unsigned i = 0; i < piece; i++)
-			value |= (uint64_t)bytes[i] << 8 * i;
-		write_piece(f, bar, offset, piece, value);
+		write_piece(f, bar, offset, piece, load_le_bytes(bytes, piece));
 		bytes += piece;
 		offset += piece;
 		length -= piece;

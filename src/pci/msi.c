@@ -407,11 +407,10 @@ unsigned pci_function_msi_enabled_vectors(struct pci_function *f)
 
 uint64_t pci_msix_read(struct pci_function *f, const uint8_t *bytes, unsigned size)
 {
-	uint64_t value = 0;
+	uint64_t value;
 
 	pthread_mutex_lock(&f->lock);
-	for (unsigned i = 0; i < size; i++)
-		value |= (uint64_t)bytes[i] << 8 * i;
+	value = load_le_bytes(bytes, size);
 	pthread_mutex_unlock(&f->lock);
 	return value;
 }

@@ -6,6 +6,7 @@
 #include <linux/vfio.h>
 #include <string.h>
 
+#include "base/byteorder.h"
 #include "base/util.h"
 
 /* 0: there is no such region. */
@@ -38,21 +39,6 @@ int user_server_get_region_info(struct user_server *server, struct user_message 
 	return user_server_answer(server, message, 0, &info, sizeof(info));
 }
 
-static void put_bytes(uint8_t *to, uint64_t value, unsigned size)
-{
-	for (unsigned i = 0; i < size; i++)
-		to[i] = (uint8_t)(value >> 8 * i);
-}
-
-static uint64_t get_bytes(const uint8_t *from, unsigned size)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < size; i++)
-		value |= (uint64_t)from[i] << 8 * i;
-	return value;
-}
-
 static void read_region(struct user_server *server, const struct user_region_access *access,
 			uint8_t *to)
 {
@@ -67,7 +53,7 @@ static void read_region(struct user_server *server, const struct user_region_acc
 		else
 			(void)pci_function_bar_read(server->function, access->region, offset, size,
 						    &value);
-		put_bytes(to + done, value, size);
+		store_le_bytes(to + done, value, size);
 	}
 }
 
@@ -82,7 +68,7 @@ static int write_bar(struct user_server *server, const struct user_region_access
 
 	if (access->count <= 8)
 		return pci_function_bar_write(server->function, access->region, access->offset,
-					      access->count, get_bytes(from, access->count));
+					      access->count, load_le_bytes(from, access->count));
 	for (uint32_t done = 0, size; !rc && done < access->count; done += size) {
 		size = MIN(access->count - done, PCI_BLOCK_MAX);
 		rc = pci_function_bar_write_block(server->function, access->region,
@@ -99,7 +85,7 @@ static void write_config(struct user_server *server, const struct user_region_ac
 
 		size = aligned_piece(offset, access->count - done, 4);
 		pci_function_config_write(server->function, offset, size,
-					  (uint32_t)get_bytes(from + done, size));
+					  (uint32_t)load_le_bytes(from + done, size));
 	}
 }
 
