@@ -18,8 +18,9 @@ BUILD = os.path.abspath(os.environ.get("ZVISOR_BUILD_S390X") or os.path.join(run
 USER_EMULATION = "qemu-s390x-static -L /usr/s390x-linux-gnu"
 # These want io_uring, seccomp or eventfds sent to another process, which user emulation has not.
 IN_THE_HOST = {
-    "nvme_admin": "nvme_admin_test", "nvme_hang": "nvme_hang_test", "nvme_io": "nvme_io_test",
-    "nvme_threads": "nvme_threads_test", "device": "device_test",
+    "nvme_admin": "nvme_admin_test", "nvme_disk": "nvme_disk_test", "nvme_hang": "nvme_hang_test",
+    "nvme_io": "nvme_io_test", "nvme_queue": "nvme_queue_test", "nvme_threads": "nvme_threads_test",
+    "device": "device_test",
     "vfio_user_sandbox": "vfio/user_sandbox_test", "vfio_user_server": "vfio/user_server_test",
 }
 # What the host's VFIO tells of a function. (The DMA range ends where the host's own memory does;

@@ -1,117 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The NVM commands: data, its addresses, durability, and what goes wrong on the host. */
-#include <errno.h>
-#include <fcntl.h>
+/* The NVM commands: data, its addresses, and what is done to blocks without any. */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "nvme_guest.h"
-#include "pci/host.h"
-
-#define SIZE (16 * MIB)
-#define BLOCKS (SIZE / 512)
-#define PAGE GUEST_DATA_PAGE
-#define READ_PAGE (GUEST_DATA_PAGE + 1024)
-
-/* The image has known content: each 8 bytes are their offset, mixed. */
-static uint64_t pattern(uint64_t offset)
-{
-	return (offset + 1) * 0x9e3779b97f4a7c15ull;
-}
-
-static void fill(uint8_t *to, uint64_t offset, size_t size)
-{
-	for (size_t i = 0; i < size; i += 8)
-		store_le64(to + i, pattern(offset + i));
-}
-
-static void write_image(const char *path, uint64_t size)
-{
-	uint8_t *data = malloc(size);
-	int fd = open(path, O_WRONLY);
-
-	fill(data, 0, size);
-	assert_int_equal(pwrite(fd, data, size, 0), size);
-	close(fd);
-	free(data);
-}
-
-static void read_image(const char *path, uint64_t offset, void *data, size_t size)
-{
-	int fd = open(path, O_RDONLY);
-
-	assert_int_equal(pread(fd, data, size, (off_t)offset), size);
-	close(fd);
-}
-
-static void assert_image_is_zero(const char *path, uint64_t offset, size_t size)
-{
-	uint8_t *data = malloc(size);
-
-	read_image(path, offset, data, size);
-	for (size_t i = 0; i < size; i++)
-		assert_int_equal(data[i], 0);
-	free(data);
-}
-
-/* Memory from bus address `bus` on is what stands at `offset` of the image. */
-static void assert_pattern(struct guest *g, uint64_t bus, uint64_t offset, size_t size)
-{
-	uint8_t *memory = malloc(size), *expected = malloc(size);
-
-	guest_load(g, bus, memory, size);
-	fill(expected, offset, size);
-	assert_memory_equal(memory, expected, size);
-	free(expected);
-	free(memory);
-}
-
-static int setup_with(void **state, const char *properties)
-{
-	struct guest *g = guest_new(SIZE, properties);
-
-	write_image(g->path, SIZE);
-	guest_start(g);
-	*state = g;
-	return 0;
-}
-
-static int setup_direct(void **state)
-{
-	return setup_with(state, "");
-}
-
-static int setup_cached(void **state)
-{
-	return setup_with(state, ",direct=off");
-}
-
-static int setup_readonly(void **state)
-{
-	return setup_with(state, ",readonly=on");
-}
-
-static int teardown(void **state)
-{
-	guest_free(*state);
-	return 0;
-}
-
-static uint16_t rw(struct guest *g, uint8_t opcode, uint64_t slba, uint32_t blocks, unsigned page)
-{
-	return guest_execute(g, 1, guest_rw(g, opcode, slba, blocks, page), NULL);
-}
+#include "nvme_image.h"
 
 /* --- read, write ------------------------------------------------------------------ */
 
@@ -135,10 +32,10 @@ static void the_last_block_is_readable_and_none_after_it(void **state)
 {
 	struct guest *g = *state;
 
-	assert_int_equal(rw(g, NVME_IO_READ, BLOCKS - 1, 1, PAGE), NVME_STATUS_SUCCESS);
-	assert_pattern(g, guest_bus(PAGE), SIZE - 512, 512);
-	assert_int_equal(rw(g, NVME_IO_READ, BLOCKS, 1, PAGE), NVME_STATUS_LBA_RANGE);
-	assert_int_equal(rw(g, NVME_IO_READ, BLOCKS - 1, 2, PAGE), NVME_STATUS_LBA_RANGE);
+	assert_int_equal(rw(g, NVME_IO_READ, IMAGE_BLOCKS - 1, 1, PAGE), NVME_STATUS_SUCCESS);
+	assert_pattern(g, guest_bus(PAGE), IMAGE_SIZE - 512, 512);
+	assert_int_equal(rw(g, NVME_IO_READ, IMAGE_BLOCKS, 1, PAGE), NVME_STATUS_LBA_RANGE);
+	assert_int_equal(rw(g, NVME_IO_READ, IMAGE_BLOCKS - 1, 2, PAGE), NVME_STATUS_LBA_RANGE);
 	assert_int_equal(rw(g, NVME_IO_READ, UINT64_MAX, 1, PAGE), NVME_STATUS_LBA_RANGE);
 	assert_int_equal(rw(g, NVME_IO_WRITE, UINT64_MAX / 512, 8, PAGE), NVME_STATUS_LBA_RANGE);
 }
@@ -148,10 +45,10 @@ static void writes_reach_the_image(void **state)
 	struct guest *g = *state;
 	uint8_t data[9 * 512], expected[9 * 512];
 
-	fill(expected, 77, sizeof(expected));
+	image_fill(expected, 77, sizeof(expected));
 	guest_store(g, guest_bus(PAGE), expected, sizeof(expected));
 	assert_int_equal(rw(g, NVME_IO_WRITE, 100, 9, PAGE), NVME_STATUS_SUCCESS);
-	read_image(g->path, 100 * 512, data, sizeof(data));
+	image_read(g->path, 100 * 512, data, sizeof(data));
 	assert_memory_equal(data, expected, sizeof(data));
 	/* And its neighbours are what they were. */
 	assert_int_equal(rw(g, NVME_IO_READ, 99, 1, PAGE), 0);
@@ -180,11 +77,9 @@ static void other_namespaces_are_refused(void **state)
 		struct nvme_command command = guest_rw(g, opcodes[i], 0, 1, PAGE);
 
 		command.nsid = le32_of(2);
-		assert_int_equal(guest_execute(g, 1, command, NULL),
-				 NVME_STATUS_INVALID_NAMESPACE);
+		assert_int_equal(guest_execute(g, 1, command, NULL), NVME_STATUS_INVALID_NAMESPACE);
 		command.nsid = le32_of(0);
-		assert_int_equal(guest_execute(g, 1, command, NULL),
-				 NVME_STATUS_INVALID_NAMESPACE);
+		assert_int_equal(guest_execute(g, 1, command, NULL), NVME_STATUS_INVALID_NAMESPACE);
 	}
 }
 
@@ -233,9 +128,9 @@ static void prps_may_begin_anywhere_in_a_page(void **state)
 		command.opcode = NVME_IO_WRITE;
 		command.cdw10 = le32_of(1000);
 		assert_int_equal(guest_execute(g, 1, command, NULL), NVME_STATUS_SUCCESS);
-		read_image(g->path, 1000 * 512, data, sizeof(data));
-		assert_int_equal(load_le64(data), pattern(5 * 512));
-		assert_int_equal(load_le64(data + 4088), pattern(5 * 512 + 4088));
+		image_read(g->path, 1000 * 512, data, sizeof(data));
+		assert_int_equal(load_le64(data), image_pattern(5 * 512));
+		assert_int_equal(load_le64(data + 4088), image_pattern(5 * 512 + 4088));
 	}
 }
 
@@ -353,7 +248,7 @@ static void one_sgl_data_block_is_enough(void **state)
 				sgl(NVME_SGL_DATA_BLOCK, guest_bus(PAGE), 4096)),
 			 NVME_STATUS_SUCCESS);
 	assert_pattern(g, guest_bus(PAGE), 10 * 512, 512);
-	assert_int_equal(guest_page(g, PAGE)[512 + 16], (uint8_t)pattern(9 * 512 + 512));
+	assert_int_equal(guest_page(g, PAGE)[512 + 16], (uint8_t)image_pattern(9 * 512 + 512));
 }
 
 static void sgl_segments_are_walked(void **state)
@@ -481,23 +376,8 @@ static void write_zeroes_zeroes_exactly_the_range(void **state)
 		assert_int_equal(rw(g, NVME_IO_READ, slba + 4500, 1, PAGE), 0);
 		assert_pattern(g, guest_bus(PAGE), (slba + 4500) * 512, 512);
 	}
-	assert_int_equal(rw(g, NVME_IO_WRITE_ZEROES, BLOCKS - 1, 2, PAGE), NVME_STATUS_LBA_RANGE);
-}
-
-static struct nvme_command dsm(unsigned count, uint32_t attributes)
-{
-	struct nvme_command command = guest_admin(NVME_IO_DSM, count - 1, attributes,
-						  guest_bus(PAGE));
-
-	command.nsid = le32_of(1);
-	return command;
-}
-
-static void put_range(struct guest *g, unsigned index, uint64_t slba, uint32_t blocks)
-{
-	struct nvme_dsm_range range = { .length = le32_of(blocks), .slba = le64_of(slba) };
-
-	guest_store(g, guest_bus(PAGE) + index * sizeof(range), &range, sizeof(range));
+	assert_int_equal(rw(g, NVME_IO_WRITE_ZEROES, IMAGE_BLOCKS - 1, 2, PAGE),
+			 NVME_STATUS_LBA_RANGE);
 }
 
 static uint64_t allocated(const char *path)
@@ -546,7 +426,7 @@ static void deallocate_checks_all_ranges_before_the_first(void **state)
 {
 	struct guest *g = *state;
 
-	put_range(g, 0, BLOCKS, 1);
+	put_range(g, 0, IMAGE_BLOCKS, 1);
 	put_range(g, 1, 0, 8);
 	assert_int_equal(guest_execute(g, 1, dsm(2, NVME_DSM_DEALLOCATE), NULL),
 			 NVME_STATUS_LBA_RANGE);
@@ -563,292 +443,6 @@ static void deallocate_checks_all_ranges_before_the_first(void **state)
 	guest_unmap(g, PAGE);
 	assert_int_equal(guest_execute(g, 1, dsm(2, NVME_DSM_DEALLOCATE), NULL),
 			 NVME_STATUS_DATA_TRANSFER_ERROR);
-}
-
-/* --- queues with data -------------------------------------------------------------------------- */
-
-static void more_commands_than_requests_all_complete_once(void **state)
-{
-	enum { ENTRIES = 1024, COMMANDS = ENTRIES - 1 };
-	struct guest *g = *state;
-	static bool seen[65536];
-	uint16_t first = g->next_cid;
-
-	memset(seen, 0, sizeof(seen));
-	g->queues[2] = (struct guest_queue){
-		.sq_size = ENTRIES,
-		.cq_size = ENTRIES,
-		.phase = true,
-		.sq_bus = guest_bus(READ_PAGE),
-		.cq_bus = guest_bus(READ_PAGE + 16),
-	};
-	assert_int_equal(guest_execute(g, 0, guest_create_cq(2, ENTRIES, 2, guest_bus(READ_PAGE + 16)),
-				       NULL), 0);
-	assert_int_equal(guest_execute(g, 0, guest_create_sq(2, ENTRIES, 2, guest_bus(READ_PAGE)),
-				       NULL), 0);
-	first = g->next_cid;
-	for (unsigned i = 0; i < COMMANDS; i++)
-		guest_put(g, 2, guest_rw(g, NVME_IO_READ, i * 8, 8, PAGE + i));
-	guest_ring(g, 2);
-	for (unsigned i = 0; i < COMMANDS; i++) {
-		struct nvme_completion completion = guest_wait(g, 2);
-		uint16_t cid = le16_get(completion.cid);
-
-		assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
-		assert_in_range((uint16_t)(cid - first), 0, COMMANDS - 1);
-		assert_false(seen[cid]);
-		seen[cid] = true;
-	}
-	assert_pattern(g, guest_bus(PAGE), 0, COMMANDS * 4096);
-}
-
-static void completions_wait_for_room_in_the_queue(void **state)
-{
-	enum { CQ_ENTRIES = 4, COMMANDS = 40 };
-	struct guest *g = *state;
-	struct nvme_completion completion;
-
-	g->queues[2] = (struct guest_queue){
-		.sq_size = GUEST_ENTRIES,
-		.cq_size = CQ_ENTRIES,
-		.phase = true,
-		.sq_bus = guest_bus(READ_PAGE),
-		.cq_bus = guest_bus(READ_PAGE + 4),
-	};
-	assert_int_equal(guest_execute(g, 0, guest_create_cq(2, CQ_ENTRIES, 2,
-							     guest_bus(READ_PAGE + 4)), NULL), 0);
-	assert_int_equal(guest_execute(g, 0, guest_create_sq(2, GUEST_ENTRIES, 2,
-							     guest_bus(READ_PAGE)), NULL), 0);
-	for (unsigned i = 0; i < COMMANDS; i++)
-		guest_put(g, 2, guest_rw(g, NVME_IO_READ, i, 1, PAGE + i));
-	guest_ring(g, 2);
-	/* An entry that the guest has not taken is never written over. */
-	while (guest_interrupts(g, 2) == 0)
-		usleep(10);
-	usleep(1000);
-	for (unsigned i = 0; i < COMMANDS; i++) {
-		completion = guest_wait(g, 2);
-		assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
-	}
-	assert_false(guest_peek(g, 2, &completion));
-}
-
-static void several_submission_queues_share_a_completion_queue(void **state)
-{
-	struct guest *g = *state;
-	unsigned from[5] = { 0 };
-
-	for (unsigned id = 2; id <= 4; id++) {
-		g->queues[id] = (struct guest_queue){
-			.sq_size = GUEST_ENTRIES,
-			.sq_bus = guest_bus(READ_PAGE + id),
-		};
-		assert_int_equal(guest_execute(g, 0, guest_create_sq(id, GUEST_ENTRIES, 1,
-								     guest_bus(READ_PAGE + id)),
-					       NULL), 0);
-	}
-	for (unsigned i = 0; i < 15; i++) {
-		for (unsigned id = 1; id <= 4; id++)
-			guest_put(g, id, guest_rw(g, NVME_IO_READ, i, 1, PAGE + 4 * i + id));
-	}
-	for (unsigned id = 1; id <= 4; id++)
-		guest_ring(g, id);
-	for (unsigned i = 0; i < 60; i++) {
-		struct nvme_completion completion = guest_wait(g, 1);
-
-		assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
-		from[le16_get(completion.sq_id)]++;
-	}
-	for (unsigned id = 1; id <= 4; id++)
-		assert_int_equal(from[id], 15);
-	assert_int_equal(guest_execute(g, 0, guest_admin(NVME_ADMIN_DELETE_SQ, 3, 0, 0), NULL), 0);
-	assert_int_equal(rw(g, NVME_IO_READ, 0, 1, PAGE), NVME_STATUS_SUCCESS);
-}
-
-static void deleting_a_queue_waits_for_its_commands(void **state)
-{
-	struct guest *g = *state;
-	unsigned completed = 0;
-	struct nvme_completion completion;
-
-	for (unsigned i = 0; i < 60; i++) {
-		struct nvme_command command = guest_rw(g, NVME_IO_WRITE, i * 64, 64, PAGE);
-
-		command.cdw12 = le32_of(63 | NVME_RW_FUA);
-		guest_put(g, 1, command);
-	}
-	guest_ring(g, 1);
-	guest_submit(g, 0, guest_admin(NVME_ADMIN_DELETE_SQ, 1, 0, 0));
-	completion = guest_wait(g, 0);
-	assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
-	/* All completions that will ever come are there. */
-	assert_true(guest_is_quiet(g));
-	while (guest_poll(g, 1, &completion)) {
-		assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
-		completed++;
-	}
-	assert_int_equal(completed, 60);
-	assert_int_equal(guest_execute(g, 0, guest_admin(NVME_ADMIN_DELETE_CQ, 1, 0, 0), NULL), 0);
-}
-
-/*
- * The kernel runs a few flushes at a time, and the others wait: one of those can be
- * aborted. Whether it was still waiting is the kernel's business; that the answer of
- * the abort and the end of the command agree is ours.
- */
-static bool abort_last_of_many_flushes(struct guest *g)
-{
-	struct nvme_completion completion;
-	uint16_t cid = 0, status = 0xffff;
-	uint32_t not_aborted;
-
-	for (unsigned i = 0; i < 8; i++)
-		guest_put(g, 1, guest_rw(g, NVME_IO_WRITE, i * 2048, 2048, PAGE));
-	for (unsigned i = 0; i < 50; i++)
-		cid = guest_put(g, 1, guest_rw(g, NVME_IO_FLUSH, 0, 1, PAGE));
-	guest_ring(g, 1);
-	assert_int_equal(guest_execute(g, 0, guest_admin(NVME_ADMIN_ABORT,
-							 (uint32_t)cid << 16 | 1, 0, 0),
-				       &not_aborted),
-			 NVME_STATUS_SUCCESS);
-	for (unsigned i = 0; i < 58; i++) {
-		completion = guest_wait(g, 1);
-		if (le16_get(completion.cid) == cid)
-			status = guest_status(&completion);
-		else
-			assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
-	}
-	assert_int_equal(status, not_aborted ? NVME_STATUS_SUCCESS : NVME_STATUS_ABORT_REQUESTED);
-	return !not_aborted;
-}
-
-static void a_command_that_the_host_has_not_begun_can_be_aborted(void **state)
-{
-	bool aborted = false;
-
-	for (unsigned round = 0; round < 50 && !aborted; round++)
-		aborted = abort_last_of_many_flushes(*state);
-	assert_true(aborted);
-}
-
-/* Both aborts are executed before the queue is looked at again. */
-static bool abort_twice(struct guest *g)
-{
-	struct nvme_completion completion;
-	uint16_t cid = 0, status = 0xffff;
-	bool aborted = false;
-
-	for (unsigned i = 0; i < 8; i++)
-		guest_put(g, 1, guest_rw(g, NVME_IO_WRITE, i * 2048, 2048, PAGE));
-	for (unsigned i = 0; i < 50; i++)
-		cid = guest_put(g, 1, guest_rw(g, NVME_IO_FLUSH, 0, 1, PAGE));
-	guest_ring(g, 1);
-	for (unsigned i = 0; i < 2; i++)
-		guest_put(g, 0, guest_admin(NVME_ADMIN_ABORT, (uint32_t)cid << 16 | 1, 0, 0));
-	guest_ring(g, 0);
-	for (unsigned i = 0; i < 2; i++) {
-		completion = guest_wait(g, 0);
-		assert_int_equal(guest_status(&completion), NVME_STATUS_SUCCESS);
-		aborted |= !le32_get(completion.result);
-	}
-	for (unsigned i = 0; i < 58; i++) {
-		completion = guest_wait(g, 1);
-		if (le16_get(completion.cid) == cid)
-			status = guest_status(&completion);
-	}
-	assert_int_equal(status, aborted ? NVME_STATUS_ABORT_REQUESTED : NVME_STATUS_SUCCESS);
-	return aborted;
-}
-
-static void a_command_that_was_aborted_twice_stays_aborted(void **state)
-{
-	bool aborted = false;
-
-	for (unsigned round = 0; round < 50 && !aborted; round++)
-		aborted = abort_twice(*state);
-	assert_true(aborted);
-}
-
-static void put_slow_writes(struct guest *g)
-{
-	for (unsigned i = 0; i < 60; i++) {
-		struct nvme_command command = guest_rw(g, i % 2 ? NVME_IO_WRITE : NVME_IO_READ,
-						       i * 256, 256, PAGE + 32 * i);
-
-		command.cdw12 = le32_of(255 | NVME_RW_FUA);
-		guest_put(g, 1, command);
-	}
-	guest_ring(g, 1);
-}
-
-static void nothing_happens_after_a_reset_with_commands_in_flight(void **state)
-{
-	struct guest *g = *state;
-
-	for (unsigned round = 0; round < 10; round++) {
-		unsigned interrupts;
-		uint64_t written;
-
-		put_slow_writes(g);
-		if (round % 2)
-			guest_reset_function(g);
-		else
-			guest_disable(g);
-		assert_true(guest_is_quiet(g));
-		interrupts = guest_interrupts(g, 1);
-		written = guest_written_bytes(g);
-		usleep(2000);
-		assert_int_equal(guest_interrupts(g, 1), interrupts);
-		assert_int_equal(guest_written_bytes(g), written);
-		guest_start(g);
-		assert_int_equal(rw(g, NVME_IO_READ, 1, 1, PAGE), NVME_STATUS_SUCCESS);
-	}
-}
-
-static void a_controller_that_has_come_to_rest_has_nothing_in_flight(void **state)
-{
-	struct guest *g = *state;
-
-	for (unsigned round = 0; round < 5; round++) {
-		unsigned attempts = 0;
-
-		put_slow_writes(g);
-		while (!pci_function_quiesce(g->function)) {
-			assert_true(attempts++ < 10000);
-			usleep(1000);
-		}
-		assert_true(guest_is_quiet(g));
-		assert_int_equal(guest_read_register(g, NVME_REG_CSTS, 4) & NVME_CSTS_RDY, 0);
-		guest_reset_function(g);
-		guest_start(g);
-		assert_int_equal(rw(g, NVME_IO_READ, 1, 1, PAGE), NVME_STATUS_SUCCESS);
-	}
-}
-
-static void a_device_with_commands_in_flight_can_be_removed(void **state)
-{
-	struct guest *g = guest_new(SIZE, "");
-
-	write_image(g->path, SIZE);
-	guest_start(g);
-	put_slow_writes(g);
-	guest_free(g);
-}
-
-static void enabling_at_once_after_disabling_waits_for_commands_in_flight(void **state)
-{
-	struct guest *g = *state;
-
-	for (unsigned round = 0; round < 10; round++) {
-		put_slow_writes(g);
-		guest_write_register(g, NVME_REG_CC, 4, 0);
-		guest_enable(g);
-		/* RDY may still have been the old one: nothing of queue 1 is left. */
-		guest_wait_register(g, NVME_REG_CSTS, NVME_CSTS_RDY, NVME_CSTS_RDY);
-		guest_disable(g);
-		guest_start(g);
-	}
-	assert_int_equal(rw(g, NVME_IO_READ, 1, 1, PAGE), NVME_STATUS_SUCCESS);
 }
 
 /* --- read-only ------------------------------------------------------------------------------------ */
@@ -868,278 +462,6 @@ static void a_readonly_device_refuses_to_change_anything(void **state)
 	assert_int_equal(rw(g, NVME_IO_READ, 0, 8, READ_PAGE), NVME_STATUS_SUCCESS);
 	assert_pattern(g, guest_bus(READ_PAGE), 0, 4096);
 }
-
-/* --- what the host fails --------------------------------------------------------------------------- */
-
-static void get_error_log(struct guest *g, struct nvme_error_entry *entry)
-{
-	struct nvme_command command = guest_admin(NVME_ADMIN_GET_LOG_PAGE,
-						  15u << 16 | NVME_LOG_ERROR, 0,
-						  guest_bus(READ_PAGE));
-
-	command.nsid = le32_of(NVME_NSID_ALL);
-	assert_int_equal(guest_execute(g, 0, command, NULL), NVME_STATUS_SUCCESS);
-	guest_load(g, guest_bus(READ_PAGE), entry, sizeof(*entry));
-}
-
-static void a_file_that_was_cut_is_a_read_error(void **state)
-{
-	struct guest *g = *state;
-	struct nvme_error_entry entry;
-
-	assert_int_equal(truncate(g->path, 4096), 0);
-	assert_int_equal(rw(g, NVME_IO_READ, 0, 8, PAGE), NVME_STATUS_SUCCESS);
-	assert_int_equal(rw(g, NVME_IO_READ, 8, 8, PAGE), NVME_STATUS_READ_ERROR);
-	/* In part there: no less an error. */
-	assert_int_equal(rw(g, NVME_IO_READ, 4, 8, PAGE), NVME_STATUS_READ_ERROR);
-	assert_int_equal(rw(g, NVME_IO_COMPARE, 8, 8, PAGE), NVME_STATUS_READ_ERROR);
-	get_error_log(g, &entry);
-	assert_int_equal(le64_get(entry.count), 3);
-	assert_int_equal(le64_get(entry.lba), 8);
-	assert_int_equal(le16_get(entry.sqid), 1);
-	assert_int_equal(le16_get(entry.status) >> 1 & 0x7ff, NVME_STATUS_READ_ERROR);
-}
-
-static void a_file_size_limit_is_capacity_exceeded(void **state)
-{
-	struct guest *g = *state;
-	struct rlimit old, limit;
-
-	/* As for a disk quota: the file may not grow past 1 MiB. */
-	signal(SIGXFSZ, SIG_IGN);
-	getrlimit(RLIMIT_FSIZE, &old);
-	limit = (struct rlimit){ MIB, old.rlim_max };
-	assert_int_equal(truncate(g->path, 0), 0);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 0, 8, PAGE), NVME_STATUS_SUCCESS);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 2048, 8, PAGE), NVME_STATUS_CAPACITY_EXCEEDED);
-	/* The device goes on. */
-	assert_int_equal(rw(g, NVME_IO_WRITE, 8, 8, PAGE), NVME_STATUS_SUCCESS);
-	setrlimit(RLIMIT_FSIZE, &old);
-}
-
-static void a_full_disk_is_capacity_exceeded_and_the_device_goes_on(void **state)
-{
-	char directory[] = "/tmp/zvisor-full-XXXXXX", text[128];
-	struct guest *g;
-	unsigned failed = 0;
-	int fd;
-
-	if (geteuid() != 0)
-		skip();
-	assert_non_null(mkdtemp(directory));
-	if (mount("none", directory, "tmpfs", 0, "size=1m")) {
-		rmdir(directory);
-		skip();
-	}
-	snprintf(text, sizeof(text), "%s/image", directory);
-	fd = open(text, O_CREAT | O_RDWR, 0600);
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, 4 * MIB), 0);
-	close(fd);
-	snprintf(text, sizeof(text), "nvme,file=%s/image", directory);
-	g = guest_new_device(text);
-	guest_start(g);
-	for (unsigned i = 0; i < 8; i++) {
-		uint16_t status = rw(g, NVME_IO_WRITE, i * 1024, 1024, PAGE);
-
-		if (status) {
-			assert_int_equal(status, NVME_STATUS_CAPACITY_EXCEEDED);
-			failed++;
-		}
-	}
-	assert_in_range(failed, 6, 8);
-	/* Zeroing where there is no room has to fail as well, if it cannot be done. */
-	assert_int_equal(rw(g, NVME_IO_READ, 7 * 1024, 1024, PAGE), NVME_STATUS_SUCCESS);
-	put_range(g, 0, 0, 8192);
-	assert_int_equal(guest_execute(g, 1, dsm(1, NVME_DSM_DEALLOCATE), NULL),
-			 NVME_STATUS_SUCCESS);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 7 * 1024, 512, PAGE), NVME_STATUS_SUCCESS);
-	assert_int_equal(rw(g, NVME_IO_FLUSH, 0, 1, PAGE), NVME_STATUS_SUCCESS);
-	guest_free(g);
-	assert_int_equal(umount(directory), 0);
-	rmdir(directory);
-}
-
-/* --- durability -------------------------------------------------------------------------------------- */
-
-/*
- * A loop device has a cache of its own, separate from that of the file behind it:
- * what is in the file has gone through a flush. Makes one, or skips the test.
- */
-struct loop {
-	char file[64], device[64];
-	struct guest *guest;
-};
-
-static bool run(const char *format, const char *a, const char *b)
-{
-	char command[256];
-
-	snprintf(command, sizeof(command), format, a, b);
-	return system(command) == 0;
-}
-
-static struct loop make_loop(const char *properties)
-{
-	struct loop loop = { .file = "/var/tmp/zvisor-loop-XXXXXX" };
-	char text[160];
-	FILE *pipe;
-	int fd;
-
-	if (geteuid() != 0)
-		skip();
-	fd = mkstemp(loop.file);
-	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, 4 * MIB), 0);
-	close(fd);
-	snprintf(text, sizeof(text), "losetup --show -f %s 2>/dev/null", loop.file);
-	pipe = popen(text, "r");
-	if (!pipe || !fgets(loop.device, sizeof(loop.device), pipe) ||
-	    strncmp(loop.device, "/dev/loop", 9)) {
-		if (pipe)
-			pclose(pipe);
-		unlink(loop.file);
-		skip();
-	}
-	pclose(pipe);
-	loop.device[strcspn(loop.device, "\n")] = '\0';
-	snprintf(text, sizeof(text), "nvme,file=%s%s", loop.device, properties);
-	loop.guest = guest_new_device(text);
-	guest_start(loop.guest);
-	return loop;
-}
-
-static void end_loop(struct loop *loop)
-{
-	guest_free(loop->guest);
-	run("losetup -d %s%s", loop->device, "");
-	unlink(loop->file);
-}
-
-static bool has_pattern(const char *path, uint64_t offset, size_t size)
-{
-	uint8_t *data = malloc(size), *expected = malloc(size);
-	bool equal;
-
-	read_image(path, offset, data, size);
-	fill(expected, offset, size);
-	equal = !memcmp(data, expected, size);
-	free(expected);
-	free(data);
-	return equal;
-}
-
-static void put_pattern(struct guest *g, unsigned page, uint64_t offset, size_t size)
-{
-	uint8_t *data = malloc(size);
-
-	fill(data, offset, size);
-	guest_store(g, guest_bus(page), data, size);
-	free(data);
-}
-
-static void a_completed_flush_has_reached_the_disk(void **state)
-{
-	struct loop loop = make_loop(",direct=off");
-	struct guest *g = loop.guest;
-
-	put_pattern(g, PAGE, 0, 512 * 512);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 0, 512, PAGE), NVME_STATUS_SUCCESS);
-	/* Otherwise this test would not show anything. */
-	assert_false(has_pattern(loop.file, 0, 512 * 512));
-	assert_int_equal(rw(g, NVME_IO_FLUSH, 0, 1, PAGE), NVME_STATUS_SUCCESS);
-	assert_true(has_pattern(loop.file, 0, 512 * 512));
-	end_loop(&loop);
-}
-
-static void a_flush_of_all_namespaces_is_one_too(void **state)
-{
-	struct loop loop = make_loop(",direct=off");
-	struct guest *g = loop.guest;
-	struct nvme_command command = guest_rw(g, NVME_IO_FLUSH, 0, 1, PAGE);
-
-	put_pattern(g, PAGE, 0, 4096);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 0, 8, PAGE), NVME_STATUS_SUCCESS);
-	command.nsid = le32_of(NVME_NSID_ALL);
-	assert_int_equal(guest_execute(g, 1, command, NULL), NVME_STATUS_SUCCESS);
-	assert_true(has_pattern(loop.file, 0, 4096));
-	end_loop(&loop);
-}
-
-static void a_completed_fua_write_has_reached_the_disk(void **state)
-{
-	struct loop loop = make_loop(",direct=off");
-	struct guest *g = loop.guest;
-	struct nvme_command command;
-
-	put_pattern(g, PAGE, 0, 512 * 512);
-	command = guest_rw(g, NVME_IO_WRITE, 0, 512, PAGE);
-	command.cdw12 = le32_of(511 | NVME_RW_FUA);
-	assert_int_equal(guest_execute(g, 1, command, NULL), NVME_STATUS_SUCCESS);
-	assert_true(has_pattern(loop.file, 0, 512 * 512));
-	/* Zeroes as well. */
-	command = guest_rw(g, NVME_IO_WRITE_ZEROES, 0, 512, PAGE);
-	command.cdw12 = le32_of(511 | NVME_RW_FUA);
-	assert_int_equal(guest_execute(g, 1, command, NULL), NVME_STATUS_SUCCESS);
-	assert_image_is_zero(loop.file, 0, 512 * 512);
-	end_loop(&loop);
-}
-
-static void without_write_cache_every_write_reaches_the_disk(void **state)
-{
-	struct loop loop = make_loop(",direct=off");
-	struct guest *g = loop.guest;
-
-	put_pattern(g, PAGE, 0, 4096);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 0, 8, PAGE), NVME_STATUS_SUCCESS);
-	assert_false(has_pattern(loop.file, 0, 4096));
-	/* Switching it off writes what is in it. */
-	assert_int_equal(guest_execute(g, 0, guest_admin(NVME_ADMIN_SET_FEATURES,
-							 NVME_FEATURE_VOLATILE_WRITE_CACHE, 0, 0),
-				       NULL),
-			 NVME_STATUS_SUCCESS);
-	assert_true(has_pattern(loop.file, 0, 4096));
-	put_pattern(g, PAGE, 4096, 4096);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 8, 8, PAGE), NVME_STATUS_SUCCESS);
-	assert_true(has_pattern(loop.file, 4096, 4096));
-	end_loop(&loop);
-}
-
-static void a_completed_shutdown_has_reached_the_disk(void **state)
-{
-	struct loop loop = make_loop(",direct=off");
-	struct guest *g = loop.guest;
-
-	put_pattern(g, PAGE, 0, 4096);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 0, 8, PAGE), NVME_STATUS_SUCCESS);
-	guest_write_register(g, NVME_REG_CC, 4,
-			     NVME_CQES << 20 | NVME_SQES << 16 | 1 << 14 | NVME_CC_EN);
-	guest_wait_register(g, NVME_REG_CSTS, NVME_CSTS_SHST_MASK, NVME_CSTS_SHST_COMPLETE);
-	assert_true(has_pattern(loop.file, 0, 4096));
-	end_loop(&loop);
-}
-
-static void block_devices_deallocate_and_write_zeroes(void **state)
-{
-	struct loop loop = make_loop("");
-	struct guest *g = loop.guest;
-
-	put_pattern(g, PAGE, 0, MIB);
-	assert_int_equal(rw(g, NVME_IO_WRITE, 0, 2048, PAGE), NVME_STATUS_SUCCESS);
-	put_range(g, 0, 8, 8);
-	assert_int_equal(guest_execute(g, 1, dsm(1, NVME_DSM_DEALLOCATE), NULL),
-			 NVME_STATUS_SUCCESS);
-	assert_int_equal(rw(g, NVME_IO_WRITE_ZEROES, 100, 24, PAGE), NVME_STATUS_SUCCESS);
-	assert_int_equal(rw(g, NVME_IO_FLUSH, 0, 1, PAGE), NVME_STATUS_SUCCESS);
-	assert_image_is_zero(loop.file, 100 * 512, 24 * 512);
-	assert_true(has_pattern(loop.file, 99 * 512, 512));
-	assert_true(has_pattern(loop.file, 124 * 512, 512));
-	end_loop(&loop);
-}
-
-#define DIRECT(f) { #f " (direct)", f, setup_direct, teardown, NULL }
-#define CACHED(f) { #f " (cached)", f, setup_cached, teardown, NULL }
 
 int main(void)
 {
@@ -1170,33 +492,8 @@ int main(void)
 		DIRECT(deallocate_gives_space_back),
 		DIRECT(deallocate_of_256_ranges_works),
 		DIRECT(deallocate_checks_all_ranges_before_the_first),
-		DIRECT(more_commands_than_requests_all_complete_once),
-		CACHED(more_commands_than_requests_all_complete_once),
-		DIRECT(completions_wait_for_room_in_the_queue),
-		CACHED(completions_wait_for_room_in_the_queue),
-		DIRECT(several_submission_queues_share_a_completion_queue),
-		DIRECT(deleting_a_queue_waits_for_its_commands),
-		CACHED(deleting_a_queue_waits_for_its_commands),
-		CACHED(a_command_that_the_host_has_not_begun_can_be_aborted),
-		CACHED(a_command_that_was_aborted_twice_stays_aborted),
-		DIRECT(nothing_happens_after_a_reset_with_commands_in_flight),
-		CACHED(nothing_happens_after_a_reset_with_commands_in_flight),
-		DIRECT(a_controller_that_has_come_to_rest_has_nothing_in_flight),
-		cmocka_unit_test(a_device_with_commands_in_flight_can_be_removed),
-		DIRECT(enabling_at_once_after_disabling_waits_for_commands_in_flight),
 		{ "a_readonly_device_refuses_to_change_anything",
 		  a_readonly_device_refuses_to_change_anything, setup_readonly, teardown, NULL },
-		DIRECT(a_file_that_was_cut_is_a_read_error),
-		CACHED(a_file_that_was_cut_is_a_read_error),
-		CACHED(a_file_size_limit_is_capacity_exceeded),
-		DIRECT(a_file_size_limit_is_capacity_exceeded),
-		cmocka_unit_test(a_full_disk_is_capacity_exceeded_and_the_device_goes_on),
-		cmocka_unit_test(a_completed_flush_has_reached_the_disk),
-		cmocka_unit_test(a_flush_of_all_namespaces_is_one_too),
-		cmocka_unit_test(a_completed_fua_write_has_reached_the_disk),
-		cmocka_unit_test(without_write_cache_every_write_reaches_the_disk),
-		cmocka_unit_test(a_completed_shutdown_has_reached_the_disk),
-		cmocka_unit_test(block_devices_deallocate_and_write_zeroes),
 	};
 
 	return cmocka_run_group_tests_name("nvme io", tests, NULL, NULL);
