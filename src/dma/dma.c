@@ -321,7 +321,10 @@ static struct timespec deadline_after(uint64_t us)
 	return t;
 }
 
-/* If not, whoever will translate sees what this thread has done. */
+/*
+ * If not, whoever will translate sees what this thread has done. It is an addition, which stores,
+ * and no mere load: a load could come before what this thread has stored.
+ */
 static bool somebody_translates(struct pci_dma_space *space)
 {
 	return atomic_fetch_add_explicit(&space->translating, 0, memory_order_acq_rel);
@@ -330,7 +333,8 @@ static bool somebody_translates(struct pci_dma_space *space)
 /*
  * Without the lock, if all is well. Who has translated before the first look has left what it
  * found in the cache, and in flight, to be seen here. Who translates after it finds the new
- * tables, or else an entry that is not dropped yet: hence the second look.
+ * tables, or else an entry that is not dropped yet: hence the second look. It is also needed when
+ * there was nothing to drop: another CPU's invalidation may have dropped what a thread has found.
  */
 static bool invalidate_at_once(struct pci_dma_space *space, uint64_t first, uint64_t last)
 {

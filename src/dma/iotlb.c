@@ -24,7 +24,7 @@ void iotlb_add(struct iotlb *iotlb, const struct dma_translation *t)
 
 	if (t->size > PAGE_SIZE) {
 		iotlb->blocks[iotlb->next_block++ % IOTLB_BLOCKS] = *t;
-		atomic_store_explicit(&iotlb->blocks_used, true, memory_order_relaxed);
+		atomic_store_explicit(&iotlb->blocks_used, true, memory_order_release);
 		return;
 	}
 	if (!iotlb->pages)
@@ -34,7 +34,7 @@ void iotlb_add(struct iotlb *iotlb, const struct dma_translation *t)
 	atomic_store_explicit(&entry->tag,
 			      t->iova | IOTLB_VALID | (t->writable ? IOTLB_WRITABLE : 0),
 			      memory_order_relaxed);
-	atomic_store_explicit(&iotlb->pages_used, true, memory_order_relaxed);
+	atomic_store_explicit(&iotlb->pages_used, true, memory_order_release);
 }
 
 void iotlb_drop_all(struct iotlb *iotlb)
@@ -42,10 +42,10 @@ void iotlb_drop_all(struct iotlb *iotlb)
 	if (atomic_load_explicit(&iotlb->pages_used, memory_order_relaxed)) {
 		for (unsigned i = 0; i < IOTLB_PAGES; i++)
 			atomic_store_explicit(&iotlb->pages[i].tag, 0, memory_order_relaxed);
-		atomic_store_explicit(&iotlb->pages_used, false, memory_order_relaxed);
+		atomic_store_explicit(&iotlb->pages_used, false, memory_order_release);
 	}
 	memset(iotlb->blocks, 0, sizeof(iotlb->blocks));
-	atomic_store_explicit(&iotlb->blocks_used, false, memory_order_relaxed);
+	atomic_store_explicit(&iotlb->blocks_used, false, memory_order_release);
 }
 
 void iotlb_drop(struct iotlb *iotlb, uint64_t first, uint64_t last)

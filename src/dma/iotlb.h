@@ -7,7 +7,8 @@
  * It has two parts. Pages of 4 KiB live in a direct-mapped table; larger blocks in a handful
  * of entries that are searched one after the other.
  *
- * Threads: all with the lock of the space held, but for iotlb_drop_pages().
+ * Threads: all with the lock of the space held, but for iotlb_drop_pages() and
+ * iotlb_has_blocks(). Who calls these sees what was done before the answer became what it is.
  */
 #ifndef ZVISOR_DMA_IOTLB_H
 #define ZVISOR_DMA_IOTLB_H
@@ -75,29 +76,27 @@ void iotlb_drop_all(struct iotlb *iotlb);
 
 /*
  * The pages of [first, last] alone, and without the lock: at worst another thread's new entry
- * goes with them. True: there were any.
+ * goes with them. False: the table was empty. Of an empty slot that is not said, since another
+ * thread may have dropped what was there a moment ago.
  */
 static inline bool iotlb_drop_pages(struct iotlb *iotlb, uint64_t first, uint64_t last)
 {
-	bool any = false;
-
-	if (!atomic_load_explicit(&iotlb->pages_used, memory_order_relaxed))
+	if (!atomic_load_explicit(&iotlb->pages_used, memory_order_acquire))
 		return false;
 	for (uint64_t page = first & PAGE_MASK;; page += PAGE_SIZE) {
 		struct iotlb_page *entry = iotlb_slot(iotlb, page);
 
-		if ((iotlb_tag(entry) & ~IOTLB_WRITABLE) == (page | IOTLB_VALID)) {
+		if ((iotlb_tag(entry) & ~IOTLB_WRITABLE) == (page | IOTLB_VALID))
 			atomic_store_explicit(&entry->tag, 0, memory_order_relaxed);
-			any = true;
-		}
 		if (last - page < PAGE_SIZE)
-			return any;
+			return true;
 	}
 }
 
+/* Without the lock, too. False: there is no larger block. */
 static inline bool iotlb_has_blocks(const struct iotlb *iotlb)
 {
-	return atomic_load_explicit(&iotlb->blocks_used, memory_order_relaxed);
+	return atomic_load_explicit(&iotlb->blocks_used, memory_order_acquire);
 }
 
 #endif
