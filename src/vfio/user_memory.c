@@ -44,7 +44,7 @@ struct user_memory {
 	void *tree;
 	unsigned region_count;
 	struct file *files;
-	struct file *last; /* one of them, or NULL */
+	struct file *last; /* of the region that was last added with one, or NULL */
 	unsigned file_count;
 };
 

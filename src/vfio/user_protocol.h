@@ -71,7 +71,7 @@ struct user_version {
 
 #define USER_DMA_READABLE 1
 #define USER_DMA_WRITABLE 2
-/* Ours, where it has been agreed on (user_version.h): no file comes, it is the one that came last. */
+/* Ours, where it has been agreed on (user_version.h): of the same file as the last, none comes. */
 #define USER_DMA_SAME_FILE (1u << 31)
 
 struct user_dma_map {

@@ -26,8 +26,9 @@ struct user_capabilities {
  * DMA_MAP and want no reply; a server that says it, which it does only to such a client,
  * takes all of them that are as they should be: pages that are not mapped, no more of them than
  * it has announced, with no file or one that it has taken before. If it cannot, the connection
- * ends; other servers would say nothing. To name the file that has come last, a map may have
- * USER_DMA_SAME_FILE instead of a descriptor, which costs either side more than the rest of it.
+ * ends; other servers would say nothing. A map may then also have USER_DMA_SAME_FILE and no
+ * descriptor: it is of the file of the last map that had one and was taken. A descriptor costs
+ * either side more than the rest of the message.
  */
 
 /* A version message of ours with this minor number: its length has the NUL of the text. */
