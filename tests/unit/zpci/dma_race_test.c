@@ -18,12 +18,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/deadline.h"
 #include "base/util.h"
 #include "dma/dma.h"
 
 #define IOVA 0x40000000ull
 #define PAGES 4u
+/* Or as many as there is time for: where others compute, too, who waits for a lock waits long. */
 #define TURNS 1000000u
+#define TURNS_MS 3000
 #define STORED 0xd0d0d0d0d0d0d0d0ull
 
 struct world {
@@ -117,12 +120,14 @@ typedef int invalidation(struct pci_dma_space *space, uint64_t iova, uint64_t le
 
 static void change_tables(struct world *w, void *(*device)(void *), invalidation *take_away)
 {
-	unsigned marks = 0;
+	const uint64_t until = deadline_in_ms(TURNS_MS);
 	pthread_t threads[2];
+	unsigned marks = 0;
+	bool kept = true;
 
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, device, w), 0);
-	for (unsigned turn = 0; turn < TURNS || !w->stores; turn++) {
+	for (unsigned turn = 0; kept && (turn < TURNS || !w->stores); turn++) {
 		unsigned page = turn % PAGES, other = turn / PAGES % 2;
 		/* Frame 0 is none. */
 		uint64_t given = (1 + 2 * page + other) * PAGE_SIZE;
@@ -136,17 +141,19 @@ static void change_tables(struct world *w, void *(*device)(void *), invalidation
 		while (take_away(w->space, IOVA + page * PAGE_SIZE, PAGE_SIZE, 100))
 			continue;
 		__atomic_store_n((uint64_t *)(w->memory.base + back), mark, __ATOMIC_RELAXED);
-		if (turn >= PAGES && marks != turn - PAGES + 1) {
+		kept = turn < PAGES || marks == turn - PAGES + 1;
+		if (!kept)
 			print_error("a device stored after turn %u into a frame of page %u that "
 				    "had been taken away\n",
 				    turn - PAGES, page);
+		if (turn >= PAGES && turn % 16 == 0 && w->stores && deadline_is_past(until))
 			break;
-		}
 	}
 	w->over = true;
 	for (unsigned i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-	assert_in_range(marks, TURNS - PAGES, UINT32_MAX);
+	assert_true(kept);
+	assert_true(marks);
 	assert_true(w->stores);
 }
 
