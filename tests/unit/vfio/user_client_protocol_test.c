@@ -3,6 +3,7 @@
  * The client of vfio-user, and a server that answers as it should, but for the one message
  * at which a test has it say something else.
  */
+#include "fake_server.h"
 #include "peer.h"
 
 #include <endian.h>
@@ -17,7 +18,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/irq_sources.h"
@@ -77,23 +77,19 @@ struct fake;
 typedef bool twist_function(struct fake *f, int socket, struct user_message *message);
 
 struct fake {
-	char folder[32], path[64];
-	int listener, file;
-	pthread_t thread;
-	atomic_bool quit;
-	atomic_uint clients, maps;
+	struct fake_server server;
+	int file; /* of BAR 2 */
 
 	pthread_mutex_t lock; /* guards: */
 	unsigned command; /* the next one of these is for `twist` */
 	unsigned skip; /* but so many first */
 	twist_function *twist;
 	bool always; /* and all that come after it */
-	const char *text;     /* whatever a twist goes by */
+	const char *text; /* whatever a twist goes by */
 	uint32_t number;
 	size_t length;
 	uint8_t bytes[256];
 	int results[16];
-	int socket; /* of the client; -1: none */
 
 	/* The thread's: what a twist goes by, when its turn has come. */
 	struct {
@@ -151,27 +147,14 @@ static size_t read_region(struct fake *f, const struct user_message *message)
 	return sizeof(access) + access.count;
 }
 
+/* In f->answer; 0: as any other server would. */
 static size_t make_answer(struct fake *f, const struct user_message *message)
 {
-	static const struct {
-		struct user_version version;
-		char text[35];
-	} hello = { { 0, 1 }, "{\"capabilities\":{\"max_msg_fds\":8}}" };
-	const struct user_device_info device = { 16,
-						 VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI,
-						 VFIO_PCI_NUM_REGIONS, VFIO_PCI_NUM_IRQS };
 	struct user_region_info region;
 	struct user_irq_info irq;
 	size_t length = 0;
 
 	switch (message->header.command) {
-	case USER_VERSION:
-		length = sizeof(hello.version) + sizeof(hello.text);
-		memcpy(f->answer, &hello, length);
-		break;
-	case USER_DEVICE_GET_INFO:
-		memcpy(f->answer, &device, length = sizeof(device));
-		break;
 	case USER_DEVICE_GET_REGION_INFO:
 		memcpy(&region, message->payload, sizeof(region));
 		region.argsz = sizeof(region);
@@ -193,15 +176,6 @@ static size_t make_answer(struct fake *f, const struct user_message *message)
 	case USER_REGION_READ:
 		length = read_region(f, message);
 		break;
-	case USER_REGION_WRITE:
-		memcpy(f->answer, message->payload, length = sizeof(struct user_region_access));
-		break;
-	case USER_DMA_UNMAP:
-		memcpy(f->answer, message->payload, length = sizeof(struct user_dma_unmap));
-		break;
-	case USER_DMA_MAP:
-		f->maps++;
-		break;
 	}
 	return length;
 }
@@ -210,15 +184,15 @@ static bool answer(struct fake *f, int socket, struct user_message *message)
 {
 	size_t length = make_answer(f, message);
 
-	if (!(message->header.flags & USER_NO_REPLY))
+	if (length)
 		reply(socket, message, 0, 0, f->answer, length, NULL);
-	return true;
+	return length;
 }
 
-/* Which of them is to be answered in another way? */
+/* Is it to be answered in another way? NULL: no. */
 static twist_function *take_twist(struct fake *f, unsigned command)
 {
-	twist_function *twist = answer;
+	twist_function *twist = NULL;
 
 	pthread_mutex_lock(&f->lock);
 	if (f->twist && f->command == command && (!f->skip || !f->skip--)) {
@@ -234,54 +208,26 @@ static twist_function *take_twist(struct fake *f, unsigned command)
 	return twist;
 }
 
+static bool answer_or_twist(struct fake_server *server, int socket, struct user_message *message)
+{
+	struct fake *f = server->opaque;
+	twist_function *twist;
+
+	if ((message->header.flags & USER_TYPE_MASK) != USER_TYPE_COMMAND)
+		return true;
+	twist = take_twist(f, message->header.command);
+	if (!twist)
+		return answer(f, socket, message);
+	if (!twist(f, socket, message))
+		shutdown(socket, SHUT_RDWR);
+	return true;
+}
+
 static bool read_message(struct fake *f, int socket, struct user_message *message)
 {
 	const char *why;
 
 	return !user_message_read(socket, message, f->buffer, 0, &why);
-}
-
-static void set_socket(struct fake *f, int socket)
-{
-	pthread_mutex_lock(&f->lock);
-	f->socket = socket;
-	if (f->quit && socket >= 0)
-		shutdown(socket, SHUT_RDWR);
-	pthread_mutex_unlock(&f->lock);
-}
-
-static void hang_up_on_client(struct fake *f)
-{
-	pthread_mutex_lock(&f->lock);
-	if (f->socket >= 0)
-		shutdown(f->socket, SHUT_RDWR);
-	pthread_mutex_unlock(&f->lock);
-}
-
-static void *serve(void *opaque)
-{
-	struct fake *f = opaque;
-	struct user_message message;
-
-	while (!f->quit) {
-		int socket = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
-
-		if (socket < 0)
-			continue;
-		f->clients++;
-		set_socket(f, socket);
-		while (read_message(f, socket, &message)) {
-			bool more = (message.header.flags & USER_TYPE_MASK) != USER_TYPE_COMMAND ||
-				    take_twist(f, message.header.command)(f, socket, &message);
-
-			user_fds_close(&message.fds);
-			if (!more)
-				break;
-		}
-		set_socket(f, -1);
-		close(socket);
-	}
-	return NULL;
 }
 
 static void twist_from(struct fake *f, unsigned command, unsigned skip, bool always,
@@ -345,28 +291,22 @@ static const struct dma_space_ops space_ops;
 static int setup(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct fake *f = &w->fake;
 	const unsigned descriptors = open_descriptors();
 	int memory = peer_memory(PAGES * PAGE_SIZE, true);
 	uint8_t *bar;
 
 	w->descriptors = descriptors;
-	snprintf(f->folder, sizeof(f->folder), "/tmp/user-client-XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
-	snprintf(f->path, sizeof(f->path), "%s/s", f->folder);
-	memcpy(address.sun_path, f->path, sizeof(f->path));
-	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(f->listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(f->listener, 8), 0);
 	f->file = peer_memory(BAR2_SIZE, true);
 	bar = mmap(NULL, BAR2_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f->file, 0);
 	assert_ptr_not_equal(bar, MAP_FAILED);
 	memset(bar, MAPPED_VALUE, BAR2_SIZE);
 	munmap(bar, BAR2_SIZE);
-	f->socket = -1;
 	pthread_mutex_init(&f->lock, NULL);
-	assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
+	f->server.registers = -1;
+	f->server.answer = answer_or_twist;
+	f->server.opaque = f;
+	fake_server_start(&f->server);
 
 	w->host = (struct device_host){
 		.memory = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory,
@@ -396,7 +336,7 @@ static int create(struct world *w, const char *more)
 	char text[128];
 	int rc;
 
-	snprintf(text, sizeof(text), "vfio-user,socket=%s%s", w->fake.path, more);
+	snprintf(text, sizeof(text), "vfio-user,socket=%s%s", w->fake.server.path, more);
 	assert_int_equal(device_parse(text, &config, w->error, sizeof(w->error)), 0);
 	config.irq_sources = w->sources;
 	w->made = (struct device_made){ 0 };
@@ -444,14 +384,8 @@ static int teardown(void **state)
 	struct fake *f = &w->fake;
 
 	destroy(w);
-	f->quit = true;
-	hang_up_on_client(f);
-	shutdown(f->listener, SHUT_RDWR);
-	pthread_join(f->thread, NULL);
-	close(f->listener);
+	fake_server_stop(&f->server);
 	close(f->file);
-	unlink(f->path);
-	rmdir(f->folder);
 	dma_space_free(w->space);
 	irq_sources_destroy(w->sources);
 	munmap(w->host.memory, PAGES * PAGE_SIZE);
@@ -568,7 +502,7 @@ static void version_that_cannot_be_used_is_refused_in_a_line(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		assert_true(create_with_version(w, cases[i].version, cases[i].text,
 						strlen(cases[i].text) + 1) < 0);
-		if (!strstr(w->error, cases[i].error) || !strstr(w->error, w->fake.path))
+		if (!strstr(w->error, cases[i].error) || !strstr(w->error, w->fake.server.path))
 			fail_msg("%s: \"%s\"", cases[i].text, w->error);
 	}
 	assert_true(create_with_version(w, 1, "{}", 2) < 0);
@@ -842,7 +776,7 @@ static void message_that_is_wrong_ends_the_connection_and_a_reset_makes_another(
 		/* One that comes after the right one is as good as lost. */
 		assert_true(load(w, 0, 0x18) == (cases[i].right_first ? VALUE(0x18) : UINT64_MAX));
 		expect_gone(w, cases[i].why);
-		assert_int_equal(w->fake.clients, i + 2);
+		assert_int_equal(w->fake.server.connections, i + 2);
 		lines.count = 0;
 	}
 }
@@ -851,7 +785,7 @@ static void server_that_dies_is_told_of_though_nobody_asks(void **state)
 {
 	struct world *w = *state;
 
-	hang_up_on_client(&w->fake);
+	fake_server_drop(&w->fake.server);
 	expect_line(0, "the other side has closed the connection");
 	expect_gone(w, "closed the connection");
 }
@@ -864,20 +798,20 @@ static void what_was_mapped_is_told_to_a_server_that_comes_back(void **state)
 	assert_int_equal(w->made.mapping->map(w->made.mapping_opaque, IOVA, 0, 3 * PAGE_SIZE, true),
 			 0);
 	load(w, 0, 0); /* what was posted has been seen */
-	assert_int_equal(w->fake.maps, 3);
+	assert_int_equal(w->fake.server.commands[USER_DMA_MAP], 3);
 	twist_at(&w->fake, USER_REGION_READ, hang_up);
 	load(w, 0, 0);
 	expect_line(0, "closed the connection");
 	/* It is another one, and of no use: registers stay away. */
-	before = w->fake.clients;
+	before = w->fake.server.connections;
 	w->fake.length = sizeof(struct user_region_access) + 4;
 	memset(w->fake.bytes, 0x55, w->fake.length);
 	twist_from(&w->fake, USER_REGION_READ, 0, true, say_bytes); /* its vendor and device */
 	pci_function_reset(w->made.function);
 	expect_line(1, "another device");
-	assert_int_equal(w->fake.clients, before + 1);
+	assert_int_equal(w->fake.server.connections, before + 1);
 	assert_true(load(w, 0, 0) == UINT64_MAX);
-	assert_int_equal(w->fake.maps, 3);
+	assert_int_equal(w->fake.server.commands[USER_DMA_MAP], 3);
 	/* Again, that is no news; but each time the function is in error. */
 	for (unsigned i = 0; w->errors < 2; i++) {
 		assert_in_range(i, 0, PEER_PATIENCE_MS);
@@ -893,7 +827,7 @@ static void what_was_mapped_is_told_to_a_server_that_comes_back(void **state)
 	pci_function_reset(w->made.function);
 	expect_line(2, "again");
 	assert_true(load(w, 0, 0) == VALUE(0));
-	assert_int_equal(w->fake.maps, 6);
+	assert_int_equal(w->fake.server.commands[USER_DMA_MAP], 6);
 	w->made.mapping->unmap(w->made.mapping_opaque, IOVA, 3 * PAGE_SIZE);
 	assert_int_equal(count_lines(), 3);
 }
@@ -932,7 +866,7 @@ static void error_of_the_server_is_the_guests_and_not_the_connections(void **sta
 	pci_function_config_write(w->made.function, 0x42, 2, 0);
 	assert_true(load(w, 0, 0) == VALUE(0));
 	assert_int_equal(w->errors, 0);
-	assert_int_equal(f->clients, 1);
+	assert_int_equal(f->server.connections, 1);
 }
 
 static void memory_that_is_not_unmapped_goes_with_the_connection(void **state)
