@@ -12,9 +12,9 @@
 bool event_take(int fd);
 
 /*
- * Signal it. False with errno set; EAGAIN: it has been signalled as often as it goes. It waits for
- * somebody to take that only if the flag is taken off, and it gets as full, in the very moment
- * of the call: there is no write to an eventfd that does not go by the flag.
+ * Signal it. False with errno set; EAGAIN: it has been signalled as often as it goes. With the flag
+ * taken off, it waits until somebody takes that, or for a signal (EINTR): there is no write
+ * to an eventfd that does not go by the flag. vfio/user_events.h is for those of a stranger.
  */
 bool event_give(int fd);
 

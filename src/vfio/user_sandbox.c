@@ -124,9 +124,9 @@ static const int allowed[] = {
 	SCMP_SYS(sched_getaffinity), SCMP_SYS(membarrier), SCMP_SYS(gettid), SCMP_SYS(getpid),
 	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
 	SCMP_SYS(getrandom), SCMP_SYS(restart_syscall),
-	/* an abort() that is seen as one */
+	/* an abort() that is seen as one; the signal of user_events.h */
 	SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(sigaltstack), SCMP_SYS(tgkill),
+	SCMP_SYS(sigaltstack),
 };
 
 #ifdef __s390x__
@@ -155,6 +155,10 @@ static int add_rules(scmp_filter_ctx filter)
 	if (!rc)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(io_uring_register), 1,
 				      SCMP_A1(SCMP_CMP_EQ, REGISTER_SYNC_CANCEL));
+	/* Signals, for threads of this process. */
+	if (!rc)
+		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
 	/* Nothing that is data becomes code. */
 	if (!rc)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,

@@ -22,6 +22,9 @@
 /* How often unmaps that are put aside are looked at. */
 #define PENDING_INTERVAL_MS 1
 
+/* For so long, or twice as long, a client holds up who signals an interrupt. */
+#define EVENTS_LOOK_MS 1000
+
 /* --- commands ---------------------------------------------------------------------- */
 
 int user_server_answer(struct user_server *server, const struct user_message *message, int error,
@@ -172,11 +175,13 @@ void user_server_serve(struct user_server *server, int socket, char *why, size_t
 		return;
 	}
 	dma_space_open(server->space);
+	user_events_open(server->events, socket);
 	if (greet(server))
 		serve_commands(server);
 	user_channel_why(server->channel, why, why_size);
 
 	/* Nothing of this client is found any more; then, nothing of it is used any more. */
+	user_events_close(server->events);
 	user_memory_unmap_all(server->memory);
 	dma_space_close(server->space);
 	pci_function_reset(server->function);
@@ -205,6 +210,7 @@ static void free_server(struct user_server *server)
 {
 	dma_space_free(server->space);
 	user_memory_free(server->memory);
+	user_events_free(server->events);
 	pthread_mutex_destroy(&server->irq_lock);
 	free(server->msix);
 	free(server->msi);
@@ -225,9 +231,11 @@ struct user_server *user_server_new(struct pci_function *function, unsigned time
 	server->msix = new_eventfds(pci_function_msix_vectors(function));
 	server->msi = new_eventfds(pci_function_msi_vectors(function));
 	server->memory = user_memory_new();
+	server->events = user_events_new(EVENTS_LOOK_MS);
 	server->space = dma_space_new(&server->nothing, &user_server_space_ops, server);
 	server->data = malloc(USER_TRANSFER_MAX);
-	if (server->msix && server->msi && server->memory && server->space && server->data &&
+	if (server->msix && server->msi && server->memory && server->events && server->space &&
+	    server->data &&
 	    !pci_function_attach(function, server->space, &user_server_msi_ops, server))
 		return server;
 	free_server(server);

@@ -12,6 +12,10 @@
  * One client at a time, in the thread that calls user_server_serve(). When it has gone,
  * nothing of it is left: the function is reset, memory and descriptors are given back.
  *
+ * A client whose eventfd blocks, and is full, for more than about a second, is cut off by a
+ * thread of the server's: with SIGRTMIN + 2, which is the server's in a process that has one
+ * (user_events.h).
+ *
  * A message that is not well-formed, or whose turn it is not, ends the connection. A
  * command that is, and cannot be done, gets an error for an answer. A transfer of the
  * function to memory that is not mapped is signalled as an error of the device.
@@ -26,8 +30,8 @@ struct user_server;
 
 /*
  * `function` is not attached; it stays the caller's, and outlives the server. A client has
- * `timeout_ms` to answer, and to say its first word. NULL when out of memory, or when the
- * function is attached, and then it stays so.
+ * `timeout_ms` to answer, and to say its first word. NULL when out of memory, when there can be no
+ * thread, or when the function is attached, and then it stays so.
  */
 struct user_server *user_server_new(struct pci_function *function, unsigned timeout_ms);
 void user_server_free(struct user_server *server);

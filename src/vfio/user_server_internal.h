@@ -15,6 +15,7 @@
 #include "dma/dma.h"
 #include "pci/host.h"
 #include "vfio/user_channel.h"
+#include "vfio/user_events.h"
 #include "vfio/user_memory.h"
 #include "vfio/user_server.h"
 
@@ -34,8 +35,9 @@ struct user_server {
 	struct user_memory *memory;
 	uint8_t *data; /* of one transfer: USER_TRANSFER_MAX bytes */
 
-	/* Guards the eventfds: a vector may be raised while it changes hands. */
+	/* Guards the eventfds: a vector may be raised while it changes hands. One at a time. */
 	pthread_mutex_t irq_lock;
+	struct user_events *events;
 	int *msix, *msi; /* eventfds by vector, -1: none */
 	int error, request;
 

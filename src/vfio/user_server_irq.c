@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/event.h"
 #include "base/trace.h"
 #include "base/util.h"
 
@@ -38,11 +37,18 @@ static struct irq_type irq_type(struct user_server *server, uint32_t index)
 static void signal_irq(struct user_server *server, uint32_t index, unsigned vector)
 {
 	const struct irq_type type = irq_type(server, index);
+	int rc = 0;
 
 	pthread_mutex_lock(&server->irq_lock);
+	if (vector < type.count && type.eventfds[vector] >= 0)
+		rc = user_events_give(server->events, type.eventfds[vector]);
 	/* One that is full has been signalled. */
-	if (vector < type.count && type.eventfds[vector] >= 0 && !event_give(type.eventfds[vector]))
-		trace_user_server_irq_lost(vector, errno);
+	if (unlikely(rc))
+		trace_user_server_irq_lost(vector, -rc);
+	/* The channel is there as long as any eventfd. */
+	if (unlikely(rc == -ETIMEDOUT))
+		user_channel_end(server->channel,
+				 "an eventfd for interrupts was full, blocked, and nobody read it");
 	pthread_mutex_unlock(&server->irq_lock);
 }
 
@@ -69,7 +75,7 @@ void user_server_clear_irqs(struct user_server *server, uint32_t index)
 
 /*
  * An eventfd, as far as can be seen: nothing in a file system, no pipe and no socket. What the
- * client does to its flags later is seen to when it is written (base/event.h).
+ * client does to its flags later is seen to when it is written (user_events.h).
  */
 static bool is_eventfd(int fd)
 {

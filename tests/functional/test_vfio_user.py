@@ -4,6 +4,7 @@
 import hashlib
 import os
 import re
+import select
 import socket
 import struct
 
@@ -196,17 +197,68 @@ def test_a_served_device_touches_only_what_is_mapped(bare_guest, serve, share):
     assert re.search(r"^1\.\.4$", said, re.M), said
 
 
+GREETING = struct.pack("=HHIIIHH", 1, 1, 20, 0, 0, 0, 1)
+
+
 def test_who_waits_for_a_place_is_told_of_and_gets_it(serve):
     """The first one greets, stays and is silent, as a guest that does nothing."""
     server = serve("testdev", "testdev")
-    greeting = struct.pack("=HHIIIHH", 1, 1, 20, 0, 0, 0, 1)
     with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
         for client in (first, second):
             client.settimeout(60)
             client.connect(server.socket)
-            client.sendall(greeting)
+            client.sendall(GREETING)
         assert len(first.recv(20, socket.MSG_WAITALL)) == 20
         server.wait_for("another client waits")
         first.close()
         assert len(second.recv(20, socket.MSG_WAITALL)) == 20
     assert sum("another client waits" in line for line in server.lines) == 1, server.lines
+
+
+# Of <linux/vfio.h>, of the protocol, and of testdev_regs.h.
+SET_IRQS, REGION_WRITE, NO_REPLY = 8, 10, 0x10
+EVENTFD, TRIGGER, MSIX = 1 << 2, 1 << 5, 2
+CONFIG, COMMAND, MEMORY_AND_MASTER = 7, 4, 6
+FIRE, ONE_OF_VECTOR_0 = 0x200, 1 << 16
+
+
+def send_command(client, command, payload, flags=0, fds=()):
+    """The reply, if there is one, has no payload."""
+    header = struct.pack("=HHIII", 2, command, 16 + len(payload), flags, 0)
+    socket.send_fds(client, [header + payload], fds)
+    if not flags & NO_REPLY:
+        reply = client.recv(16, socket.MSG_WAITALL)
+        assert len(reply) == 16 and struct.unpack("=HHIII", reply)[4] == 0, reply
+
+
+def register(region, offset, value, size):
+    return struct.pack("<QII", offset, region, size) + value.to_bytes(size, "little")
+
+
+def test_a_client_whose_interrupt_blocks_makes_room(serve):
+    """Its eventfd is full and waits for somebody to read; the server is in its sandbox. Twice, and then all is well."""
+    server = serve("testdev", "testdev")
+    event = os.eventfd(0)
+    for full in (True, True, False):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60)
+            client.connect(server.socket)
+            client.sendall(GREETING)
+            # The text that follows the version is of no interest.
+            length = struct.unpack("=HHIII", client.recv(16, socket.MSG_WAITALL))[2]
+            assert len(client.recv(length - 16, socket.MSG_WAITALL)) == length - 16
+            send_command(client, SET_IRQS, struct.pack("=5I", 20, EVENTFD | TRIGGER, MSIX, 0, 1), fds=[event])
+            # The server has made it one that does not wait, for all who have it; so the client can, too.
+            os.set_blocking(event, True)
+            if full:
+                os.eventfd_write(event, (1 << 64) - 2)
+            send_command(client, REGION_WRITE, register(CONFIG, COMMAND, MEMORY_AND_MASTER, 2), NO_REPLY)
+            send_command(client, REGION_WRITE, register(0, FIRE, ONE_OF_VECTOR_0, 8), NO_REPLY)
+            if full:
+                assert client.recv(1) == b""
+                assert os.eventfd_read(event) == (1 << 64) - 2
+            else:
+                assert select.select([event], [], [], 60)[0] and os.eventfd_read(event) == 1
+    os.close(event)
+    server.wait_for("the client is gone: the other side has closed the connection")
+    assert sum("gone: an eventfd for interrupts was full" in line for line in server.lines) == 2, server.lines

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,12 +105,14 @@ static void only_serving_inside(void)
 	CHECK(open(allowed, O_RDWR) < 0 && errno == EPERM);
 	CHECK(socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EPERM);
 	CHECK(fork() < 0);
+	CHECK(tgkill(getppid(), getppid(), 0) < 0 && errno == EPERM);
 	CHECK(execl("/bin/true", "true", NULL) && errno == EPERM);
 	CHECK(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
 	      MAP_FAILED);
 	/* … and what serving takes is there. */
 	CHECK(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
 	      MAP_FAILED);
+	CHECK(!tgkill(getpid(), gettid(), 0));
 	CHECK(!pthread_create(&thread, NULL, answer, &value));
 	CHECK(!pthread_join(thread, &result) && result == &value);
 }

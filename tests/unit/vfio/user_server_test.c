@@ -320,20 +320,63 @@ static void vectors_are_eventfds(void **state)
 	}
 }
 
-static void eventfd_that_is_full_and_blocks_holds_up_nobody(void **state)
+#define FULL (UINT64_MAX - 1)
+
+/* The eventfd of vector 4, which cannot be written. */
+static int assign_full(struct world *w)
 {
-	const uint64_t full = UINT64_MAX - 1;
-	struct world *w = *state;
+	const uint64_t full = FULL;
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	assert_int_equal(set_irqs(w, VFIO_PCI_MSIX_IRQ_INDEX, ASSIGN, 4, 1, &fd, 1), 0);
 	assert_int_equal(write(fd, &full, sizeof(full)), sizeof(full));
-	assert_int_equal(fcntl(fd, F_SETFL, O_RDWR), 0);
+	return fd;
+}
+
+/* Nobody waits for the answer. */
+static void post_write(struct world *w, uint64_t offset, uint64_t value)
+{
+	const struct {
+		struct user_region_access access;
+		uint64_t value;
+	} command = { { offset, 0, 8 }, htole64(value) };
+
+	peer_send(w->socket, USER_REGION_WRITE, USER_NO_REPLY, &command, sizeof(command), NULL, 0);
+}
+
+static void eventfd_that_is_full_has_been_signalled(void **state)
+{
+	struct world *w = *state;
+	int fd = assign_full(w);
+
 	peer_write(w->socket, 0, TESTDEV_FIRE, 1 << 16 | 4, 8);
 	assert_int_equal(set_irqs(w, VFIO_PCI_MSIX_IRQ_INDEX, NOTHING, 4, 1, NULL, 0), 0);
-	assert_true(peer_event(fd, 0) == full);
+	assert_true(peer_event(fd, 0) == FULL);
 	peer_write(w->socket, 0, TESTDEV_FIRE, 1 << 16 | 4, 8);
 	assert_int_equal(peer_event(fd, PEER_PATIENCE_MS), 1);
+	close(fd);
+}
+
+#define BLOCKED "an eventfd for interrupts was full"
+
+/* The thread that serves is stuck in it; then one of the device's. */
+static void eventfd_that_is_full_and_blocks_holds_up_nobody(void **state)
+{
+	struct world *w = *state;
+	int fd = assign_full(w);
+
+	assert_int_equal(fcntl(fd, F_SETFL, O_RDWR), 0);
+	post_write(w, TESTDEV_FIRE, 1 << 16 | 4);
+	expect_end(w, BLOCKED);
+	close(fd);
+
+	peer_write(w->socket, CONFIG, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+	fd = assign_full(w);
+	assert_int_equal(fcntl(fd, F_SETFL, O_RDWR), 0);
+	post_write(w, TESTDEV_RATE_INTERVAL, 1000000);
+	post_write(w, TESTDEV_RATE_COUNT, 0);
+	post_write(w, TESTDEV_RATE, 1 << 16 | 4);
+	expect_end(w, BLOCKED);
 	close(fd);
 }
 
@@ -1003,6 +1046,7 @@ int main(void)
 		TEST(reset_is_a_reset),
 		TEST(command_that_is_not_done_here_is_refused),
 		TEST_DMA(vectors_are_eventfds),
+		TEST_DMA(eventfd_that_is_full_has_been_signalled),
 		TEST_DMA(eventfd_that_is_full_and_blocks_holds_up_nobody),
 		TEST(what_is_no_vector_or_no_eventfd_is_refused),
 		TEST_DMA(device_reaches_what_is_mapped_and_nothing_else),
