@@ -11,6 +11,22 @@
 #include "nvme_image.h"
 #include "pci/host.h"
 
+/* Queues 2, from READ_PAGE on; the first of them has no more than 16 pages. */
+static void create_second_pair(struct guest *g, uint16_t sq_size, uint16_t cq_size)
+{
+	uint64_t sq_bus = guest_bus(READ_PAGE), cq_bus = guest_bus(READ_PAGE + 16);
+
+	g->queues[2] = (struct guest_queue){
+		.sq_size = sq_size,
+		.cq_size = cq_size,
+		.phase = true,
+		.sq_bus = sq_bus,
+		.cq_bus = cq_bus,
+	};
+	assert_int_equal(guest_execute(g, 0, guest_create_cq(2, cq_size, 2, cq_bus), NULL), 0);
+	assert_int_equal(guest_execute(g, 0, guest_create_sq(2, sq_size, 2, sq_bus), NULL), 0);
+}
+
 static void more_commands_than_requests_all_complete_once(void **state)
 {
 	enum { ENTRIES = 1024, COMMANDS = ENTRIES - 1 };
@@ -19,19 +35,7 @@ static void more_commands_than_requests_all_complete_once(void **state)
 	uint16_t first = g->next_cid;
 
 	memset(seen, 0, sizeof(seen));
-	g->queues[2] = (struct guest_queue){
-		.sq_size = ENTRIES,
-		.cq_size = ENTRIES,
-		.phase = true,
-		.sq_bus = guest_bus(READ_PAGE),
-		.cq_bus = guest_bus(READ_PAGE + 16),
-	};
-	assert_int_equal(guest_execute(g, 0,
-				       guest_create_cq(2, ENTRIES, 2, guest_bus(READ_PAGE + 16)),
-				       NULL),
-			 0);
-	assert_int_equal(
-		guest_execute(g, 0, guest_create_sq(2, ENTRIES, 2, guest_bus(READ_PAGE)), NULL), 0);
+	create_second_pair(g, ENTRIES, ENTRIES);
 	first = g->next_cid;
 	for (unsigned i = 0; i < COMMANDS; i++)
 		guest_put(g, 2, guest_rw(g, NVME_IO_READ, i * 8, 8, PAGE + i));
@@ -54,21 +58,7 @@ static void completions_wait_for_room_in_the_queue(void **state)
 	struct guest *g = *state;
 	struct nvme_completion completion;
 
-	g->queues[2] = (struct guest_queue){
-		.sq_size = GUEST_ENTRIES,
-		.cq_size = CQ_ENTRIES,
-		.phase = true,
-		.sq_bus = guest_bus(READ_PAGE),
-		.cq_bus = guest_bus(READ_PAGE + 4),
-	};
-	assert_int_equal(guest_execute(g, 0,
-				       guest_create_cq(2, CQ_ENTRIES, 2, guest_bus(READ_PAGE + 4)),
-				       NULL),
-			 0);
-	assert_int_equal(guest_execute(g, 0,
-				       guest_create_sq(2, GUEST_ENTRIES, 2, guest_bus(READ_PAGE)),
-				       NULL),
-			 0);
+	create_second_pair(g, GUEST_ENTRIES, CQ_ENTRIES);
 	for (unsigned i = 0; i < COMMANDS; i++)
 		guest_put(g, 2, guest_rw(g, NVME_IO_READ, i, 1, PAGE + i));
 	guest_ring(g, 2);
