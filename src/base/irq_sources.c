@@ -155,12 +155,15 @@ bool irq_sources_look(struct irq_sources *set, uint64_t ns)
 	struct spin spin = { .window = (uint32_t)MIN(ns, SPIN_LONGEST_NS) };
 	struct epoll_event events[EVENTS_AT_ONCE];
 	unsigned int count;
+	bool on;
 
 	spin_begin(&spin, deadline_now());
 	irq_sources_watch(set, true);
-	do
+	/* Also once more when the time is over, which may have passed without this thread. */
+	do {
+		on = spin_goes_on(&spin, deadline_now());
 		count = look(set->idle_epoll, events, 0);
-	while (!count && spin_goes_on(&spin, deadline_now()));
+	} while (!count && on);
 	irq_sources_serve(set, events, count);
 	irq_sources_watch(set, false);
 	return count;

@@ -32,12 +32,10 @@ void spin_end(struct spin *spin, uint64_t now)
 {
 	uint64_t waited = now - spin->begun;
 
-	if (spin->crowded)
+	if (spin->crowded || waited > SPIN_LONGEST_NS)
 		spin->window /= 2;
-	else if (waited > SPIN_LONGEST_NS)
-		spin->window = 0;
 	else if (waited > spin->window)
-		spin->window = MIN(MAX(2 * spin->window, SPIN_SHORTEST_NS), SPIN_LONGEST_NS);
+		spin->window = (uint32_t)MIN(MAX(2 * waited, SPIN_SHORTEST_NS), SPIN_LONGEST_NS);
 	if (spin->window < SPIN_SHORTEST_NS)
 		spin->window = 0;
 }
@@ -58,8 +56,11 @@ bool spin_guess(struct spin_guess *guess)
 void spin_guess_was(struct spin_guess *guess, bool right)
 {
 	unsigned int skip = atomic_load_explicit(&guess->skip, memory_order_relaxed);
+	unsigned int trust = atomic_load_explicit(&guess->trust, memory_order_relaxed);
 
-	skip = right ? 0 : MIN(MAX(2 * skip, SKIP_FIRST), SKIP_MAX);
+	skip = right || trust > 1 ? 0 : MIN(MAX(2 * skip, SKIP_FIRST), SKIP_MAX);
+	trust = right ? SPIN_GUESS_TRUST : trust - !!trust;
+	atomic_store_explicit(&guess->trust, (uint16_t)trust, memory_order_relaxed);
 	atomic_store_explicit(&guess->skip, (uint16_t)skip, memory_order_relaxed);
 	atomic_store_explicit(&guess->skipped, 0, memory_order_relaxed);
 }

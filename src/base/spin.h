@@ -9,9 +9,10 @@
  * kvm_vcpu_halt(), and Documentation/virt/kvm/halt-polling.rst):
  *
  *	a wait ended within the window		it was right
- *	soon after it				twice as long the next time
- *	after more than the longest window	not at all: whoever has nothing to do for long
- *						costs nothing
+ *	soon after it				twice as long as this wait, the next time
+ *	after more than the longest window	half as long: a late answer among many does not
+ *						count for much, and whoever has nothing to do
+ *						for long soon costs nothing
  *
  * A thread that waits awake takes the place of one that has something to do, perhaps of
  * the very one it waits for. So there has to be more than one CPU, and when the
@@ -31,7 +32,7 @@
 #define SPIN_LONGEST_NS 200000u
 #define SPIN_SHORTEST_NS 10000u
 /* Who did not run for so long was not alone. A look takes about one microsecond. */
-#define SPIN_GAP_NS 30000u
+#define SPIN_GAP_NS 100000u
 
 /* One for each thread that waits, or kind of wait. All zeros at first. */
 struct spin {
@@ -55,12 +56,14 @@ bool spin_goes_on(struct spin *spin, uint64_t now);
 void spin_end(struct spin *spin, uint64_t now);
 
 /*
- * Is it worth while to wait here, where something may come soon or never will? After each
- * time that nothing came, this many times are let pass: 8, 16, and so on to 4096. All zeros
- * at first. By any thread; two at once may make it less certain, and nothing else.
+ * Is it worth while to wait here, where something may come soon or never will? After
+ * each time that nothing came, this many times are let pass: 8, 16, and so on to 4096. Where
+ * something has come, nothing may come SPIN_GUESS_TRUST - 1 times in a row before that begins.
+ * All zeros at first. By any thread; two at once may make it less certain, and nothing else.
  */
+#define SPIN_GUESS_TRUST 4
 struct spin_guess {
-	_Atomic uint16_t skip, skipped;
+	_Atomic uint16_t skip, skipped, trust;
 };
 bool spin_guess(struct spin_guess *guess);
 void spin_guess_was(struct spin_guess *guess, bool right);

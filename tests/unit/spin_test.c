@@ -53,14 +53,29 @@ static void who_waits_long_does_not_stay_awake(void **state)
 {
 	struct waiter w = { .now = 1 };
 
+	uint64_t awake = 0;
+
 	for (unsigned int i = 0; i < 10; i++)
 		(void)wait_for(&w, SPIN_LONGEST_NS);
-	assert_false(wait_for(&w, LATE_NS));
-	assert_in_range(w.awake, 1, SPIN_LONGEST_NS + LOOK_NS);
+	for (unsigned int i = 0; i < 10; i++) {
+		assert_false(wait_for(&w, LATE_NS));
+		awake += w.awake;
+	}
+	assert_in_range(awake, 1, 2 * SPIN_LONGEST_NS + 10 * LOOK_NS);
 	for (unsigned int i = 0; i < 10; i++) {
 		assert_false(wait_for(&w, LATE_NS));
 		assert_int_equal(w.awake, 0);
 	}
+}
+
+static void one_late_answer_does_not_end_waiting_awake(void **state)
+{
+	struct waiter w = { .now = 1 };
+
+	while (!wait_for(&w, SPIN_LONGEST_NS / 4))
+		;
+	assert_false(wait_for(&w, LATE_NS));
+	assert_true(wait_for(&w, SPIN_LONGEST_NS / 5));
 }
 
 static void nothing_is_awaited_awake_longer_than_the_limit(void **state)
@@ -119,7 +134,12 @@ static void what_has_come_once_is_tried_each_time(void **state)
 		spin_guess_was(&guess, true);
 		assert_true(spin_guess(&guess));
 	}
-	/* One failure is not much. */
+	/* Some failures are not much, */
+	for (unsigned int i = 0; i < SPIN_GUESS_TRUST - 1; i++) {
+		spin_guess_was(&guess, false);
+		assert_true(spin_guess(&guess));
+	}
+	/* and nor is the next. */
 	spin_guess_was(&guess, false);
 	for (unsigned int i = 0; i < 8; i++)
 		assert_false(spin_guess(&guess));
@@ -131,6 +151,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_comes_soon_is_awaited_awake_after_a_few_times),
 		cmocka_unit_test(who_waits_long_does_not_stay_awake),
+		cmocka_unit_test(one_late_answer_does_not_end_waiting_awake),
 		cmocka_unit_test(nothing_is_awaited_awake_longer_than_the_limit),
 		cmocka_unit_test(who_is_not_alone_on_its_cpu_stops_and_tries_less),
 		cmocka_unit_test(what_never_comes_is_tried_less_and_less),
