@@ -17,7 +17,7 @@ unsigned int spin_cpus(void)
 
 void spin_begin(struct spin *spin, uint64_t now)
 {
-	spin->begun = spin->looked = now;
+	spin->begun = spin->looked = spin->yielded = now;
 	spin->crowded = false;
 }
 
@@ -25,7 +25,13 @@ bool spin_goes_on(struct spin *spin, uint64_t now)
 {
 	spin->crowded |= now - spin->looked > SPIN_GAP_NS;
 	spin->looked = now;
-	return !spin->crowded && now - spin->begun < spin->window;
+	if (spin->crowded || now - spin->begun >= spin->window)
+		return false;
+	if (now - spin->yielded >= SPIN_YIELD_NS) {
+		spin->yielded = now;
+		sched_yield();
+	}
+	return true;
 }
 
 void spin_end(struct spin *spin, uint64_t now)

@@ -15,9 +15,9 @@
  *						for long soon costs nothing
  *
  * A thread that waits awake takes the place of one that has something to do, perhaps of
- * the very one it waits for. So there has to be more than one CPU, and when the
- * thread finds that it did not run for a while, somebody else wants its CPU: it goes to sleep,
- * and the window becomes half as long.
+ * the very one it waits for. So there has to be more than one CPU; it lets others go first now
+ * and then (sched_yield()), and when it finds that it did not run for a while, somebody else
+ * wants its CPU: it goes to sleep, and the window becomes half as long.
  *
  * How to: spin_begin(); while nothing has come and spin_goes_on(), look; if nothing has
  * come, sleep; spin_end(). All times are those of deadline_now() (deadline.h).
@@ -31,14 +31,24 @@
 
 #define SPIN_LONGEST_NS 200000u
 #define SPIN_SHORTEST_NS 10000u
-/* Who did not run for so long was not alone. A look takes about one microsecond. */
+/*
+ * Who did not run for so long was not alone. A look takes about one microsecond, a tick of a
+ * kernel that is itself a guest up to this.
+ */
 #define SPIN_GAP_NS 100000u
+
+/*
+ * So often who waits lets others go first on its CPU: the one it waits for may have been woken
+ * there, as the peer of a socket often is (WF_SYNC; Linux, kernel/sched/fair.c,
+ * wake_affine_idle()).
+ */
+#define SPIN_YIELD_NS 10000u
 
 /* One for each thread that waits, or kind of wait. All zeros at first. */
 struct spin {
 	uint32_t window; /* 0: sleep at once */
 	bool crowded; /* this time */
-	uint64_t begun, looked;
+	uint64_t begun, looked, yielded;
 };
 
 /* How many CPUs the calling thread may run on. */
@@ -50,7 +60,7 @@ static inline bool spin_wanted(const struct spin *spin)
 }
 
 void spin_begin(struct spin *spin, uint64_t now);
-/* Nothing has come: look again? */
+/* Nothing has come: look again? Others may have run before it returns. */
 bool spin_goes_on(struct spin *spin, uint64_t now);
 /* The wait is over, however it was spent. */
 void spin_end(struct spin *spin, uint64_t now);
