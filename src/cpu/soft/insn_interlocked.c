@@ -69,9 +69,6 @@ static inline union quadword quadword_of(uint64_t high, uint64_t low)
 	return (union quadword){ .word = { ACCESS_SWAP_64(high), ACCESS_SWAP_64(low) } };
 }
 
-#ifdef __x86_64__
-__attribute__((target("cx16")))
-#endif
 static NOINLINE_ unsigned __int128 swap_quadword(void *p, unsigned __int128 expected,
 						 unsigned __int128 desired)
 {
@@ -82,6 +79,15 @@ static NOINLINE_ unsigned __int128 swap_quadword(void *p, unsigned __int128 expe
 		     : "d"(desired)
 		     : "cc", "memory");
 	return expected;
+#elif defined(__x86_64__)
+	uint64_t low = (uint64_t)expected, high = (uint64_t)(expected >> 64);
+
+	/* libtsan makes two stores of the builtin, under a lock that others do not take. */
+	asm volatile("lock cmpxchg16b %0"
+		     : "+m"(*(volatile unsigned __int128 *)p), "+a"(low), "+d"(high)
+		     : "b"((uint64_t)desired), "c"((uint64_t)(desired >> 64))
+		     : "cc", "memory");
+	return (unsigned __int128)high << 64 | low;
 #else
 	return __sync_val_compare_and_swap((unsigned __int128 *)p, expected, desired);
 #endif

@@ -335,16 +335,17 @@ static void without_descriptors_a_client_waits_and_the_monitor_does_not_spin(voi
 {
 	struct fixture *fixture = *state;
 	uint64_t begun = now_ms();
+	unsigned int seen;
 	char line[1024];
 	int fd;
 
 	refusals = 0;
 	out_of_descriptors = true;
 	fd = call(fixture);
-	while (refusals < 3)
+	while ((seen = refusals) < 3)
 		usleep(1000);
 	/* The first at once, each other one a while after the one before. */
-	assert_in_range((refusals - 1) * 50, 0, now_ms() - begun);
+	assert_in_range((seen - 1) * 50, 0, now_ms() - begun);
 	out_of_descriptors = false;
 	assert_true(hear(fd, line, sizeof(line)));
 	assert_non_null(strstr(line, "QMP"));
