@@ -272,7 +272,7 @@ static void measurement(void)
 	const volatile uint32_t *samples = (const volatile uint32_t *)(block + 4);
 	const volatile uint64_t *updated = (const volatile uint64_t *)(block + 8);
 	struct event event;
-	uint64_t limit = (f->group.update_interval + 3000ull) * 1000 * TOD_MICROSECOND;
+	uint64_t limit = f->group.update_interval * 1000ull * TOD_MICROSECOND + PATIENCE;
 
 	events_drop();
 	clear();

@@ -158,7 +158,7 @@ static void start(unsigned address, uint64_t psw, uint64_t cr6)
 	c->cr6 = cr6;
 	c->vector = directed;
 	cpu_start(address, take_interruptions, c);
-	if (!wait_for(c->ready, 5 * SECOND))
+	if (!wait_for(c->ready, PATIENCE))
 		bail("CPU %u is not ready", address);
 	/* Ready is shortly before it waits. */
 	for (uint64_t begin = tod_clock(); tod_clock() - begin < 1000 * TOD_MICROSECOND;)
@@ -291,7 +291,7 @@ static void distracted(void)
 		serialize();
 		sigp(1, SIGP_EMERGENCY, 0, NULL);
 		fire(1, 1);
-		taken = wait_for(taken_by(1) + taken_by(2) > before, SECOND);
+		taken = wait_for(taken_by(1) + taken_by(2) > before, PATIENCE);
 		cpu[1].psw = IDLE;
 		serialize();
 		sigp(1, SIGP_EMERGENCY, 0, NULL);
@@ -312,7 +312,7 @@ static void floating(void)
 	start(2, DEAF | PSW_WAIT, CR6_ISC(ISC));
 	start(3, IDLE, CR6_ISC(ISC));
 	fire(1, 1);
-	check(wait_for(taken_by(3), SECOND), 'L', "int.cpu.enabled",
+	check(wait_for(taken_by(3), PATIENCE), 'L', "int.cpu.enabled",
 	      "a floating interruption goes to the CPU that is enabled for it");
 	check(!taken_by(1) && !taken_by(2), 'L', "int.cpu.disabled",
 	      "and to none that is not, by its PSW or by control register 6");
@@ -326,7 +326,7 @@ static void floating(void)
 	start(2, DEAF | PSW_WAIT, CR6_ISC(ISC));
 	fire(1, 1);
 	start(3, BUSY, CR6_ISC(ISC));
-	check(wait_for(taken_by(3), SECOND), 'L', "int.cpu.later",
+	check(wait_for(taken_by(3), PATIENCE), 'L', "int.cpu.later",
 	      "one that no CPU was enabled for is taken by the first that becomes so");
 	stop_all();
 
@@ -334,7 +334,7 @@ static void floating(void)
 	program(0, 8, 0);
 	start_all(BUSY);
 	fire(1, 1);
-	check(wait_for(taken_by(1) + taken_by(2) + taken_by(3), SECOND), 'L', "int.cpu.busy",
+	check(wait_for(taken_by(1) + taken_by(2) + taken_by(3), PATIENCE), 'L', "int.cpu.busy",
 	      "where no CPU is idle, a busy one takes it");
 	for (uint64_t from = tod_clock(); tod_clock() - from < QUIET;)
 		barrier();
@@ -361,7 +361,7 @@ static void directed_checks(void)
 	program(0, 8, 2);
 	start_all(IDLE);
 	fire(5, 1);
-	check(wait_for(taken_by(2), SECOND), 'L', "dint.cpu",
+	check(wait_for(taken_by(2), PATIENCE), 'L', "dint.cpu",
 	      "a directed interruption goes to the CPU that the message's address names");
 	check_value(cpu[2].word, IO_ADAPTER | IO_DIRECTED | IO_ISC(ISC), 'L', "dint.word",
 		    "and has the directed bit and the subclass in its identification word");
@@ -376,14 +376,14 @@ static void directed_checks(void)
 	start(1, DEAF, CR6_ISC(ISC));
 	start(2, IDLE, CR6_ISC(ISC));
 	fire(3, 1);
-	check(wait_for(dibv[1][0] == BIT64(3), SECOND), 'L', "dint.deaf.bit",
+	check(wait_for(dibv[1][0] == BIT64(3), PATIENCE), 'L', "dint.deaf.bit",
 	      "a CPU that is disabled: the bit is set in its vector");
 	for (uint64_t from = tod_clock(); tod_clock() - from < QUIET;)
 		barrier();
 	check(!taken_by(1) && !taken_by(2), 'L', "dint.deaf", "and nobody is interrupted");
 	cpu[1].psw = BUSY;
 	sigp(1, SIGP_EMERGENCY, 0, NULL);
-	check(wait_for(taken_by(1), SECOND), 'L', "dint.deaf.later", "until it is enabled");
+	check(wait_for(taken_by(1), PATIENCE), 'L', "dint.deaf.later", "until it is enabled");
 	stop(2);
 
 	/* Stopped. */
@@ -391,11 +391,11 @@ static void directed_checks(void)
 	indicators_clear();
 	start(2, IDLE, CR6_ISC(ISC));
 	fire(4, 1);
-	check(wait_for(taken_by(2), SECOND), 'L', "dint.stopped",
+	check(wait_for(taken_by(2), PATIENCE), 'L', "dint.stopped",
 	      "a CPU that is stopped: another one has a floating interruption");
 	check_value(cpu[2].word, IO_ADAPTER | IO_ISC(ISC), 'L', "dint.stopped.word",
 		    "without the directed bit");
-	check(wait_for(seen[4] && all_clear(), SECOND), 'L', "dint.stopped.summary",
+	check(wait_for(seen[4] && all_clear(), PATIENCE), 'L', "dint.stopped.summary",
 	      "and the summary bit of the stopped one led to its vector");
 	stop(2);
 
@@ -405,11 +405,11 @@ static void directed_checks(void)
 	start(1, DEAF, CR6_ISC(ISC));
 	start(2, IDLE, CR6_ISC(ISC));
 	fire(6, 1);
-	wait_for(dibv[1][0] == BIT64(6), SECOND);
+	wait_for(dibv[1][0] == BIT64(6), PATIENCE);
 	stop(1);
-	check(wait_for(taken_by(2), SECOND), 'C', "dint.stops",
+	check(wait_for(taken_by(2), PATIENCE), 'C', "dint.stops",
 	      "a CPU that stops before it takes it: it becomes a floating one");
-	check(wait_for(seen[6] && all_clear(), SECOND), 'C', "dint.stops.summary",
+	check(wait_for(seen[6] && all_clear(), PATIENCE), 'C', "dint.stops.summary",
 	      "and the summary bit of the stopped one leads to its vector");
 	stop(2);
 
@@ -454,7 +454,7 @@ static void rounds(const char *id, const char *what)
 		memset((void *)seen, 0, sizeof(seen));
 		serialize();
 		fire(0, vectors);
-		all = wait_for(all_seen(), 5 * SECOND);
+		all = wait_for(all_seen(), PATIENCE);
 	}
 	check(all, 'L', id, what);
 }
@@ -468,13 +468,13 @@ static void mixed(const char *id, const char *what)
 	bar_write(f, TESTDEV_BAR_REGISTERS, TESTDEV_RATE_INTERVAL, 8, 1000);
 	bar_write(f, TESTDEV_BAR_REGISTERS, TESTDEV_RATE_COUNT, 8, SINGLES);
 	bar_write(f, TESTDEV_BAR_REGISTERS, TESTDEV_RATE, 8, (uint64_t)vectors << 16);
-	for (uint64_t from = tod_clock(); tod_clock() - from < 10 * SECOND;) {
+	for (uint64_t from = tod_clock(); tod_clock() - from < PATIENCE;) {
 		fire(turn++ % vectors, 1);
 		fired++;
 		if (bar_read(f, TESTDEV_BAR_REGISTERS, TESTDEV_FIRED, 8) >= fired)
 			break;
 	}
-	check(wait_for(all_clear(), 5 * SECOND), 'L', id, what);
+	check(wait_for(all_clear(), PATIENCE), 'L', id, what);
 }
 
 static void storm_floating(void)
@@ -537,7 +537,7 @@ static void storm_directed(void)
 	}
 	stop(3);
 	bar_write(f, TESTDEV_BAR_REGISTERS, TESTDEV_RATE, 8, 0);
-	check(wait_for(all_clear(), 5 * SECOND), 'L', "storm.directed.stopping",
+	check(wait_for(all_clear(), PATIENCE), 'L', "storm.directed.stopping",
 	      "CPUs stop and start meanwhile: no bit is left set");
 	stop(1);
 	stop(2);

@@ -14,8 +14,9 @@
 #define FACTOR 0x9e3779b97f4a7c15ull
 #define DISKS 4u
 #define ROUNDS 8u
-/* For what somebody else does meanwhile. */
+/* For what somebody else does meanwhile; and for a command that may have gone with its disk. */
 #define OWNER_PATIENCE (120 * SECOND)
+#define GONE_PATIENCE (5 * SECOND)
 #define AT 0x400000ul /* bytes, where a disk is written to */
 #define LENGTH ((unsigned long)(NVME_DATA_PAGES * PAGE_SIZE))
 #define MARK 0x0123456789abcdefull
@@ -114,7 +115,7 @@ static bool start(struct disk *d)
 	}
 	/* A command that goes with its disk is not waited for that long. */
 	if (MEANWHILE == removed || MEANWHILE == failed)
-		d->nvme.patience = PATIENCE;
+		d->nvme.patience = GONE_PATIENCE;
 	return true;
 }
 

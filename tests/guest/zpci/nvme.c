@@ -88,7 +88,7 @@ static void prepare(struct nvme *n, struct function *f)
 {
 	memset(n, 0, sizeof(*n));
 	n->f = f;
-	n->patience = 4 * PATIENCE;
+	n->patience = PATIENCE;
 	/* One more, for the exchange of neighbours. */
 	n->arena = frames((NVME_PAGES + 1) * PAGE_SIZE, PAGE_SIZE);
 	n->vectors = frames(PAGE_SIZE, PAGE_SIZE);

@@ -69,7 +69,7 @@ static unsigned transfer(uint64_t address, uint64_t length, uint64_t command)
 	set_reg(TESTDEV_DMA_ADDRESS, address);
 	set_reg(TESTDEV_DMA_LENGTH, length);
 	set_reg(TESTDEV_DMA_COMMAND, command);
-	if (!wait_for(!(reg(TESTDEV_DMA_STATUS) & TESTDEV_STATUS_BUSY), 10 * SECOND))
+	if (!wait_for(!(reg(TESTDEV_DMA_STATUS) & TESTDEV_STATUS_BUSY), PATIENCE))
 		bail("a transfer does not end");
 	return TESTDEV_STATUS_OUTCOME(reg(TESTDEV_DMA_STATUS));
 }
@@ -129,7 +129,7 @@ static void held(void)
 	transfer(bus + PAGE_SIZE, PAGE_SIZE, TESTDEV_OP_HOLD_FILL);
 	check_value(reg(TESTDEV_DMA_HELD), 1, 'C', "testdev.hold", "an access is held in flight");
 	map(1, NULL);
-	end = tod_clock() + 10 * SECOND;
+	end = tod_clock() + PATIENCE;
 	do
 		answer = insn_rpcit(f->fh, bus + PAGE_SIZE, PAGE_SIZE);
 	while (answered(answer, CC(2)) && tod_clock() < end);
@@ -190,7 +190,7 @@ static void interrupts(void)
 	set_reg(TESTDEV_RATE_INTERVAL, 10000);
 	set_reg(TESTDEV_RATE_COUNT, 100);
 	set_reg(TESTDEV_RATE, 2 | 3 << 16);
-	wait_for(!reg(TESTDEV_RATE), 10 * SECOND);
+	wait_for(!reg(TESTDEV_RATE), PATIENCE);
 	check(indicators[0] == (BIT64(2) | BIT64(3) | BIT64(4)) && reg(TESTDEV_FIRED) == noi + 101,
 	      'C', "testdev.rate", "three vectors by turns, a hundred times");
 	modify(f, DEREGISTER_INTERRUPTIONS, &fib);

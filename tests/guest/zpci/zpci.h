@@ -366,9 +366,14 @@ unsigned sclp_configure_type(uint8_t type, uint32_t fid, bool on, unsigned lengt
 
 /* ---- Waiting ---- */
 
+extern uint64_t patience_seconds;
+
 #define SECOND (1000000 * TOD_MICROSECOND)
-/* For what has to come, however busy the host is; for what must not. */
-#define PATIENCE (5 * SECOND)
+/*
+ * For what has to come, however busy the host is: less when a check has failed, as many do
+ * on some machines, each after its wait. Then for what must not come.
+ */
+#define PATIENCE (patience_seconds * SECOND)
 #define QUIET (20000 * TOD_MICROSECOND)
 /* Until the condition holds, at most so long; does it hold? */
 #define wait_for(condition, limit) \
