@@ -64,9 +64,10 @@ def test_the_command_line_reaches_the_guest_whole(boot):
 
 def test_time_goes_by_as_on_the_host(boot):
     import time
-    machine = boot("say start; sleep 5; say stop")
-    machine.expect("^zvisor-guest: start$", BOOT_LIMIT)
+    machine = boot("say ready; read go; sleep 5; say stop")
+    machine.expect("^zvisor-guest: ready$", BOOT_LIMIT)
     start = time.monotonic()
+    machine.send("\n")
     machine.expect("^zvisor-guest: stop$", BOOT_LIMIT)
     # Never too early; how late depends on what else this machine does.
     assert time.monotonic() - start > 4.5

@@ -56,8 +56,15 @@ def test_identifiers_reach_the_guest(boot):
 COUNT = """
 mount -t debugfs none /sys/kernel/debug
 statistics=/sys/kernel/debug/pci/0001:00:00.0/statistics
+samples() { sed -n 's/^ *Samples: *//p' $statistics; }
 dd if=$(disk measured) of=/dev/null bs=64k count=32 2>/dev/null
-sleep 1
+# One update may be under way; the next has all.
+enough=$(($(samples) + 2))
+tries=600
+while [ $(samples) -lt $enough ]; do
+	[ $((tries = tries - 1)) -gt 0 ] || { say "no samples"; exit 1; }
+	sleep 0.1
+done
 sed 's/^ *\\(.*\\):/zvisor-guest: counted \\1:/' $statistics
 echo 0 >$statistics
 """

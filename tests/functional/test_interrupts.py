@@ -83,9 +83,13 @@ def test_interrupts_follow_their_affinity(boot, make_disk):
         for cpu in 1 2 3; do
             echo $cpu >/proc/irq/$irq/smp_affinity_list || exit 1
             before=$(awk "/nvme0q0/ { print \\$$((cpu + 2)) }" /proc/interrupts)
+            # This only queues the work.
             echo 1 >/sys/class/nvme/nvme0/rescan_controller
-            sleep 1
-            after=$(awk "/nvme0q0/ { print \\$$((cpu + 2)) }" /proc/interrupts)
+            tries=600
+            while after=$(awk "/nvme0q0/ { print \\$$((cpu + 2)) }" /proc/interrupts)
+                    [ $after -le $before ] && [ $((tries = tries - 1)) -gt 0 ]; do
+                sleep 0.1
+            done
             say moved $cpu $((after > before))
         done
         """, cpus=CPUS, devices=[f"nvme,file={make_disk('irq', 4 * MIB)},serial=irq"]), 300)
