@@ -65,7 +65,7 @@ void spin_guess_was(struct spin_guess *guess, bool right)
 	unsigned int trust = atomic_load_explicit(&guess->trust, memory_order_relaxed);
 
 	skip = right || trust > 1 ? 0 : MIN(MAX(2 * skip, SKIP_FIRST), SKIP_MAX);
-	trust = right ? SPIN_GUESS_TRUST : trust - !!trust;
+	trust = right ? SPIN_GUESS_TRUST : trust ? trust - 1 : 0;
 	atomic_store_explicit(&guess->trust, (uint16_t)trust, memory_order_relaxed);
 	atomic_store_explicit(&guess->skip, (uint16_t)skip, memory_order_relaxed);
 	atomic_store_explicit(&guess->skipped, 0, memory_order_relaxed);

@@ -52,7 +52,6 @@ static void what_comes_soon_is_awaited_awake_after_a_few_times(void **state)
 static void who_waits_long_does_not_stay_awake(void **state)
 {
 	struct waiter w = { .now = 1 };
-
 	uint64_t awake = 0;
 
 	for (unsigned int i = 0; i < 10; i++)

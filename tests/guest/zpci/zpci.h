@@ -371,9 +371,10 @@ extern uint64_t patience_seconds;
 #define SECOND (1000000 * TOD_MICROSECOND)
 /*
  * For what has to come, however busy the host is: less when a check has failed, as many do
- * on some machines, each after its wait. Then for what must not come.
+ * on some machines, each after its wait.
  */
 #define PATIENCE (patience_seconds * SECOND)
+/* For what must not come. */
 #define QUIET (20000 * TOD_MICROSECOND)
 /* Until the condition holds, at most so long; does it hold? */
 #define wait_for(condition, limit) \
