@@ -59,6 +59,14 @@ static inline bool spin_wanted(const struct spin *spin)
 	return spin->window;
 }
 
+/* Between two looks at memory: spares the core, and the other one that writes it. */
+static inline void spin_pause(void)
+{
+#ifdef __x86_64__
+	__builtin_ia32_pause();
+#endif
+}
+
 void spin_begin(struct spin *spin, uint64_t now);
 /* Nothing has come: look again? Others may have run before it returns. */
 bool spin_goes_on(struct spin *spin, uint64_t now);

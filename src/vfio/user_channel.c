@@ -34,6 +34,13 @@
 #define POLL_MAX 64
 #define POLL_BEGIN_PART 4
 
+/*
+ * Who waits for a command looks at the ring so often, some 50 nanoseconds apart, for each time at
+ * the socket; and takes so many of the ring before it looks whether the peer is still there.
+ */
+#define RING_LOOKS 16
+#define RING_RUN_MAX 64
+
 #define WHY_MAX 160
 
 /* What who watches is told of, while nobody waits, or somebody does. */
@@ -54,7 +61,9 @@ struct user_channel {
 	const struct user_channel_ops *ops;
 	void *opaque;
 
-	pthread_mutex_t send;
+	struct user_ring *ring; /* or NULL */
+	pthread_mutex_t send; /* guards the ring, with `ops`, and: */
+	uint64_t sent; /* commands, over the socket */
 
 	pthread_mutex_t state; /* guards what follows */
 	pthread_cond_t changed; /* a reply has come, or nobody reads any more, or it is over */
@@ -71,6 +80,9 @@ struct user_channel {
 	struct kept *first_kept, **last_kept, *current;
 	unsigned kept_count;
 	size_t kept_bytes;
+	uint64_t taken; /* commands of the socket; what follows is for who takes them */
+	struct user_message from_ring;
+	unsigned ring_run;
 	char why[WHY_MAX];
 
 	/* Commands that were sent without a reply, and how many of them the peer has executed. */
@@ -145,6 +157,7 @@ void user_channel_free(struct user_channel *channel)
 	}
 	free_kept(channel->current);
 	user_fds_close(&channel->ahead.fds);
+	user_ring_free(channel->ring);
 	munmap(channel->payload, USER_PAYLOAD_MAX);
 	if (channel->watch >= 0)
 		close(channel->watch);
@@ -212,6 +225,18 @@ uint32_t user_channel_transfer_max(const struct user_channel *channel)
 unsigned user_channel_fds_max(const struct user_channel *channel)
 {
 	return channel->fds_max;
+}
+
+void user_channel_set_ring(struct user_channel *channel, struct user_ring *ring)
+{
+	channel->ring = ring;
+	if (!channel->ops && channel->may_spin)
+		user_ring_watch(ring, true);
+}
+
+bool user_channel_has_ring(const struct user_channel *channel)
+{
+	return channel->ring;
 }
 
 /* --- what comes in: by whoever reads, with `state` held ------------------------------------ */
@@ -395,6 +420,41 @@ static bool lock_send(struct user_channel *channel, uint64_t until)
 	return false;
 }
 
+/* With `send` held. */
+static bool goes_into_ring(const struct user_channel *channel, const struct user_request *request)
+{
+	size_t size = sizeof(struct user_header);
+
+	if (!channel->ring || !user_ring_is_watched(channel->ring) || request->fd_count ||
+	    channel->posted - channel->executed > USER_RING_SLOTS)
+		return false;
+	for (unsigned i = 0; i < request->part_count; i++)
+		size += request->parts[i].iov_len;
+	return size <= USER_RING_COMMAND_MAX;
+}
+
+/* With `send` held. 0, or an error of user_message_write(). */
+static int put_command(struct user_channel *channel, struct user_header *header,
+		       const struct user_request *request)
+{
+	struct user_header wake = {
+		.id = header->id,
+		.command = USER_RING,
+		.flags = USER_TYPE_COMMAND | USER_NO_REPLY,
+	};
+
+	if (header->flags & USER_NO_REPLY && goes_into_ring(channel, request)) {
+		if (user_ring_put(channel->ring, channel->sent, header, request->parts,
+				  request->part_count))
+			return 0;
+		channel->sent++;
+		return user_message_write(channel->socket, &wake, NULL, 0, NULL, 0, request->until);
+	}
+	channel->sent++;
+	return user_message_write(channel->socket, header, request->parts, request->part_count,
+				  request->fds, request->fd_count, request->until);
+}
+
 static int send_request(struct user_channel *channel, struct user_request *request, uint32_t flags)
 {
 	struct user_header header = {
@@ -426,9 +486,7 @@ static int send_request(struct user_channel *channel, struct user_request *reque
 	}
 	pthread_mutex_unlock(&channel->state);
 	if (!rc) {
-		rc = user_message_write(channel->socket, &header, request->parts,
-					request->part_count, request->fds, request->fd_count,
-					request->until);
+		rc = put_command(channel, &header, request);
 		if (rc) {
 			snprintf(text, sizeof(text), "sending %s: %s",
 				 user_command_name(request->command),
@@ -546,8 +604,62 @@ static struct user_message *take_kept(struct user_channel *channel)
 		channel->last_kept = &channel->first_kept;
 	channel->kept_count--;
 	channel->kept_bytes -= kept->message.length;
+	channel->taken++;
 	channel->current = kept;
 	return &kept->message;
+}
+
+/* With `state` held. Those of the ring come before those of the socket that were sent after them. */
+static struct user_message *take_next(struct user_channel *channel)
+{
+	char text[WHY_MAX];
+	const char *why;
+	int rc;
+
+	if (!channel->ring)
+		return take_kept(channel);
+	if (channel->ended || channel->ring_run == RING_RUN_MAX)
+		return NULL;
+	rc = user_ring_take(channel->ring, channel->taken, &channel->from_ring, &why);
+	if (rc == -EAGAIN)
+		return take_kept(channel);
+	if (!rc) {
+		channel->ring_run++;
+		return &channel->from_ring;
+	}
+	describe(text, sizeof(text), &channel->from_ring, why);
+	end_locked(channel, text);
+	return NULL;
+}
+
+static bool ring_is_ready(const struct user_channel *channel)
+{
+	return channel->ring && user_ring_is_ready(channel->ring, channel->taken);
+}
+
+/* With `state` held, which others may have meanwhile. */
+static void look_at_ring(struct user_channel *channel)
+{
+	if (!channel->ring)
+		return;
+	pthread_mutex_unlock(&channel->state);
+	for (unsigned i = 0; i < RING_LOOKS && !ring_is_ready(channel); i++)
+		spin_pause();
+	pthread_mutex_lock(&channel->state);
+}
+
+/* This side is going to sleep. False: something has come; it must not. */
+static bool leave_ring(struct user_channel *channel)
+{
+	if (channel->ring && channel->may_spin)
+		user_ring_watch(channel->ring, false);
+	return !ring_is_ready(channel);
+}
+
+static void return_to_ring(struct user_channel *channel)
+{
+	if (channel->ring && channel->may_spin)
+		user_ring_watch(channel->ring, true);
 }
 
 /* Somebody else reads: until a command has come, or the time is over. */
@@ -558,10 +670,13 @@ static int wait_for_command(struct user_channel *channel, int timeout_ms)
 	int rc = 0;
 
 	channel->asked = true;
-	if (timeout_ms < 0)
+	if (!leave_ring(channel))
+		rc = 0;
+	else if (timeout_ms < 0)
 		pthread_cond_wait(&channel->changed, &channel->state);
 	else
 		rc = pthread_cond_timedwait(&channel->changed, &channel->state, &deadline);
+	return_to_ring(channel);
 	channel->asked = false;
 	return rc ? -EAGAIN : 0;
 }
@@ -575,7 +690,9 @@ static void poll_for_command(struct user_channel *channel, int timeout_ms)
 
 	channel->polling = true;
 	leave(channel);
-	poll(ready, 2, timeout_ms);
+	if (leave_ring(channel))
+		poll(ready, 2, timeout_ms);
+	return_to_ring(channel);
 	pthread_mutex_lock(&channel->state);
 	channel->polling = false;
 	if (ready[1].revents && read(channel->kick, &count, sizeof(count)) < 0)
@@ -593,9 +710,10 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 	channel->current = NULL;
 	spin_begin(spin, deadline_now());
 	do {
-		*message = take_kept(channel);
+		*message = take_next(channel);
 		if (*message)
 			break;
+		channel->ring_run = 0;
 		if (channel->ended)
 			rc = -ENOTCONN;
 		else if (!channel->reading)
@@ -606,8 +724,10 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 			continue;
 		rc = 0;
 		/* Who waits for a reply shall be the one who reads. */
-		if (channel->may_spin && !channel->waiters && spin_goes_on(spin, deadline_now()))
+		if (channel->may_spin && !channel->waiters && spin_goes_on(spin, deadline_now())) {
+			look_at_ring(channel);
 			continue;
+		}
 		poll_for_command(channel, timeout_ms);
 		if (timeout_ms > 0)
 			timeout_ms = 0;

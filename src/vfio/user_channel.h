@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include "vfio/user_protocol.h"
+#include "vfio/user_ring.h"
 
 struct user_channel;
 
@@ -77,6 +78,14 @@ int user_channel_watch(const struct user_channel *channel);
 void user_channel_set_limits(struct user_channel *channel, uint32_t transfer_max, unsigned fds_max);
 uint32_t user_channel_transfer_max(const struct user_channel *channel);
 unsigned user_channel_fds_max(const struct user_channel *channel);
+
+/*
+ * From now on, commands that want no reply may go through a ring (user_ring.h): ours, if the channel
+ * has `ops`, else the peer's. The channel takes it over. Before other threads use the channel; or
+ * by the one that calls user_channel_command().
+ */
+void user_channel_set_ring(struct user_channel *channel, struct user_ring *ring);
+bool user_channel_has_ring(const struct user_channel *channel);
 
 /* --- sending commands --------------------------------------------------------------- */
 

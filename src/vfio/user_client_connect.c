@@ -112,6 +112,24 @@ static int ask(struct user_channel *channel, unsigned command, void *info, uint3
 	return rc ? rc : request.reply_length == size ? 0 : -EPROTO;
 }
 
+/* If there is none all goes over the socket. */
+static void offer_ring(struct user_channel *channel, uint64_t until)
+{
+	int fd;
+	struct user_ring *ring = user_ring_new(&fd);
+	struct user_request request = { .command = USER_RING, .fds = &fd, .fd_count = 1 };
+
+	if (!ring)
+		return;
+	if (call(channel, &request, until))
+		user_ring_free(ring);
+	else
+		user_channel_set_ring(channel, ring);
+	if (request.reply_fd >= 0)
+		close(request.reply_fd);
+	close(fd);
+}
+
 static int agree_on_version(struct user_client *c, struct user_channel *channel, uint64_t until,
 			    char *error, size_t error_size)
 {
@@ -126,7 +144,7 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 	const char *why = NULL;
 	int rc;
 
-	user_version_compose(&ours, USER_VERSION_MINOR, true);
+	user_version_compose(&ours, USER_VERSION_MINOR, true, true);
 	request.parts[0] = (struct iovec){ &ours.version, sizeof(ours.version) };
 	request.parts[1] = (struct iovec){ ours.text, ours.length };
 	request.part_count = 2;
@@ -149,6 +167,8 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 	c->maps_posted = peer.maps_posted;
 	c->has_file = false;
 	user_channel_set_limits(channel, peer.transfer_max, peer.fds_max);
+	if (peer.ring && peer.fds_max)
+		offer_ring(channel, until);
 	return 0;
 }
 

@@ -43,6 +43,7 @@ const char *user_command_name(unsigned command)
 		[USER_DMA_WRITE] = "DMA_WRITE",
 		[USER_DEVICE_RESET] = "DEVICE_RESET",
 		[USER_REGION_WRITE_MULTI] = "REGION_WRITE_MULTI",
+		[USER_RING] = "RING",
 	};
 
 	return command < ARRAY_SIZE(names) && names[command] ? names[command] : "command";
@@ -218,7 +219,7 @@ static int read_all(struct reading *r, void *to, size_t length)
 	return 0;
 }
 
-static const char *fault_of(const struct user_header *header)
+const char *user_header_fault(const struct user_header *header)
 {
 	uint32_t type = header->flags & USER_TYPE_MASK;
 
@@ -256,7 +257,7 @@ int user_message_read_ahead(int socket, struct user_ahead *ahead, bool more,
 	if (rc && !r.begun)
 		goto fail;
 	if (!rc) {
-		r.why = fault_of(&message->header);
+		r.why = user_header_fault(&message->header);
 		rc = r.why ? -EPROTO : 0;
 	}
 	if (!rc) {

@@ -45,6 +45,8 @@ enum user_command {
 	USER_DEVICE_RESET = 13,
 	USER_REGION_WRITE_MULTI = 15,
 	USER_COMMAND_MAX = 31, /* of those that may come yet */
+	/* Ours, where it has been agreed on (user_version.h). */
+	USER_RING = 31,
 };
 
 /* For messages to a person and traces; never NULL. */
@@ -170,6 +172,9 @@ struct user_message {
 	uint32_t length; /* of the payload */
 	struct user_fds fds;
 };
+
+/* What is wrong with a header by itself; NULL: nothing. */
+const char *user_header_fault(const struct user_header *header);
 
 /*
  * How long a message is waited for: until `until` (base/deadline.h; 0: only what is there),

@@ -65,6 +65,28 @@ static int device_reset(struct user_server *server, struct user_message *message
 	return user_server_answer(server, message, 0, NULL, 0);
 }
 
+/* The file of the ring; or, without one, a call to look there. */
+static int take_ring(struct user_server *server, struct user_message *message, const char **why)
+{
+	struct user_ring *ring;
+	int fd;
+
+	if (message->length)
+		return user_server_refuse(why, USER_SERVER_WRONG_SIZE);
+	if (!server->ring)
+		return user_server_answer(server, message, EOPNOTSUPP, NULL, 0);
+	if (!message->fds.count)
+		return user_server_answer(server, message, 0, NULL, 0);
+	if (message->fds.count > 1 || user_channel_has_ring(server->channel))
+		return user_server_refuse(why, "there is one ring");
+	fd = user_fds_take(&message->fds, 0);
+	ring = user_ring_open(fd);
+	close(fd);
+	if (ring)
+		user_channel_set_ring(server->channel, ring);
+	return user_server_answer(server, message, ring ? 0 : EINVAL, NULL, 0);
+}
+
 static const struct {
 	user_server_command *function;
 	bool takes_fds;
@@ -78,6 +100,7 @@ static const struct {
 	[USER_REGION_READ] = { user_server_region_read },
 	[USER_REGION_WRITE] = { user_server_region_write },
 	[USER_DEVICE_RESET] = { device_reset },
+	[USER_RING] = { take_ring, true },
 };
 
 /* One that is known by name, but not done here, is answered: a client may do without. */
@@ -136,7 +159,9 @@ static bool greet(struct user_server *server)
 	}
 	user_channel_set_limits(server->channel, peer.transfer_max, peer.fds_max);
 	server->maps_posted = peer.maps_posted;
-	user_version_compose(&ours, MIN(peer.minor, USER_VERSION_MINOR), peer.maps_posted);
+	server->ring = peer.ring;
+	user_version_compose(&ours, MIN(peer.minor, USER_VERSION_MINOR), peer.maps_posted,
+			     peer.ring);
 	return !user_channel_reply(server->channel, &message->header, 0,
 				   (const struct iovec[]){
 					   { &ours.version, sizeof(ours.version) },

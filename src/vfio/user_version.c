@@ -10,17 +10,19 @@
 
 #include "base/util.h"
 
-void user_version_compose(struct user_version_text *message, uint16_t minor, bool maps_posted)
+void user_version_compose(struct user_version_text *message, uint16_t minor, bool maps_posted,
+			  bool ring)
 {
 	message->version = (struct user_version){ USER_VERSION_MAJOR, minor };
 	message->length =
 		1 + (uint32_t)snprintf(
 			    message->text, sizeof(message->text),
 			    "{\"capabilities\":{\"max_msg_fds\":%u,\"max_data_xfer_size\":%u,"
-			    "\"max_dma_maps\":%u,\"pgsizes\":%llu%s}}",
+			    "\"max_dma_maps\":%u,\"pgsizes\":%llu%s%s}}",
 			    USER_FDS_MAX, USER_TRANSFER_MAX, USER_REGIONS_MAX,
 			    (unsigned long long)PAGE_SIZE,
-			    maps_posted ? ",\"zvisor_posted_maps\":true" : "");
+			    maps_posted ? ",\"zvisor_posted_maps\":true" : "",
+			    ring ? ",\"zvisor_ring\":true" : "");
 }
 
 /* A number that is not negative, if it is there at all. */
@@ -54,6 +56,7 @@ static const char *parse_text(const char *text, struct user_capabilities *peer)
 		 !take_number(capabilities, "pgsizes", UINT64_MAX, &peer->page_sizes))
 		why = "a capability is not a number";
 	peer->maps_posted = json_is_true(json_object_get(capabilities, "zvisor_posted_maps"));
+	peer->ring = json_is_true(json_object_get(capabilities, "zvisor_ring"));
 	json_decref(root);
 	peer->transfer_max = (uint32_t)transfer;
 	peer->fds_max = (uint32_t)fds;

@@ -18,7 +18,7 @@ struct user_capabilities {
 	uint32_t fds_max;
 	uint32_t regions_max; /* DMA regions at once */
 	uint64_t page_sizes; /* of DMA regions, together */
-	bool maps_posted; /* see below */
+	bool maps_posted, ring; /* see below */
 };
 
 /*
@@ -31,13 +31,21 @@ struct user_capabilities {
  * either side more than the rest of the message.
  */
 
+/*
+ * Another one, "zvisor_ring": true. A client that says it, to a server that says it (again only to
+ * such a client), may send USER_RING with the file of a ring (user_ring.h), once. If it is taken,
+ * commands that want no reply may come through it. USER_RING without a file, and with
+ * nothing else, wakes the server that it may look there.
+ */
+
 /* A version message of ours with this minor number: its length has the NUL of the text. */
 struct user_version_text {
 	struct user_version version;
 	char text[256];
 	uint32_t length;
 };
-void user_version_compose(struct user_version_text *message, uint16_t minor, bool maps_posted);
+void user_version_compose(struct user_version_text *message, uint16_t minor, bool maps_posted,
+			  bool ring);
 
 /* The peer's; 0, or -EPROTO with the reason in `why`. */
 int user_version_parse(const void *payload, uint32_t length, struct user_capabilities *peer,

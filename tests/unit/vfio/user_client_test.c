@@ -402,6 +402,98 @@ static void stores_do_not_pile_up_at_a_slow_server(void **state)
 	disconnect_guest(g);
 }
 
+/* What a server does with a ring: it is awake all the time, if it takes it. */
+struct ring_use {
+	bool refuses;
+	struct user_ring *ring;
+	uint64_t taken;
+	unsigned from_ring;
+};
+
+static bool use_ring(struct fake_server *s, int socket, struct user_message *message)
+{
+	struct ring_use *use = s->opaque;
+	struct user_message command;
+	const char *why;
+
+	if (message->header.command == USER_VERSION) {
+		user_ring_free(use->ring);
+		use->ring = NULL;
+		use->taken = 0;
+	}
+	while (use->ring && !user_ring_take(use->ring, use->taken, &command, &why))
+		use->from_ring += command.header.command == USER_REGION_WRITE;
+	use->taken++;
+	if (message->header.command != USER_RING)
+		return false;
+	assert_int_equal(message->fds.count, 1);
+	if (!use->refuses) {
+		use->ring = user_ring_open(message->fds.fd[0]);
+		assert_non_null(use->ring);
+		user_ring_watch(use->ring, true);
+	}
+	fake_server_reply(socket, message, use->refuses ? ENOMEM : 0, NULL, 0);
+	return true;
+}
+
+static void store_often(struct guest *g)
+{
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(pci_function_bar_write(g->made.function, 0, 8, 4, i), 0);
+	/* It has executed them all when it has read this. */
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+}
+
+static void stores_go_through_a_ring_while_the_server_is_awake(void **state)
+{
+	struct guest *g = new_guest();
+	struct ring_use use = { 0 };
+	unsigned before, over_socket;
+
+	g->server.capabilities = "{\"zvisor_ring\":true}";
+	g->server.answer = use_ring;
+	g->server.opaque = &use;
+	connect_guest(g, true);
+	assert_int_equal(g->server.commands[USER_RING], 1);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	before = use.from_ring;
+	over_socket = g->server.commands[USER_REGION_WRITE];
+	store_often(g);
+	over_socket = g->server.commands[USER_REGION_WRITE] - over_socket;
+	assert_in_range(over_socket, 2000 / 512, 2000 / 128);
+	assert_int_equal(over_socket + use.from_ring - before, 2000);
+	user_ring_watch(use.ring, false);
+	over_socket = g->server.commands[USER_REGION_WRITE];
+	store_often(g);
+	assert_int_equal(g->server.commands[USER_REGION_WRITE] - over_socket, 2000);
+	/* One that comes anew has a new one. */
+	come_back(g);
+	assert_int_equal(g->server.commands[USER_RING], 2);
+	before = use.from_ring;
+	store_often(g);
+	assert_in_range(use.from_ring - before, 2000 - 2000 / 128, 2000);
+	disconnect_guest(g);
+	user_ring_free(use.ring);
+}
+
+static void a_server_may_do_without_a_ring(void **state)
+{
+	struct guest *g = new_guest();
+	struct ring_use use = { .refuses = true };
+	unsigned before;
+
+	g->server.capabilities = "{\"zvisor_ring\":true}";
+	g->server.answer = use_ring;
+	g->server.opaque = &use;
+	connect_guest(g, true);
+	assert_int_equal(g->server.commands[USER_RING], 1);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	before = g->server.commands[USER_REGION_WRITE];
+	store_often(g);
+	assert_int_equal(g->server.commands[USER_REGION_WRITE] - before, 2000);
+	disconnect_guest(g);
+}
+
 static void a_server_that_takes_less_back_than_it_had_is_not_used(void **state)
 {
 	struct guest *g = new_guest();
@@ -851,6 +943,8 @@ int main(void)
 		cmocka_unit_test(maps_are_posted_to_a_server_that_takes_them_all),
 		cmocka_unit_test(a_server_that_does_not_take_them_all_after_all_is_not_used),
 		cmocka_unit_test(stores_do_not_pile_up_at_a_slow_server),
+		cmocka_unit_test(stores_go_through_a_ring_while_the_server_is_awake),
+		cmocka_unit_test(a_server_may_do_without_a_ring),
 		cmocka_unit_test(a_server_that_takes_less_back_than_it_had_is_not_used),
 		cmocka_unit_test(an_unmap_waits_for_a_copy_though_the_server_has_gone),
 		cmocka_unit_test(the_gate_waits_for_a_copy),

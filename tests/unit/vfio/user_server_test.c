@@ -18,6 +18,7 @@
 #include "base/util.h"
 #include "devices/device.h"
 #include "devices/testdev_regs.h"
+#include "vfio/user_ring.h"
 #include "vfio/user_server.h"
 #include "zpci/pci.h"
 
@@ -759,14 +760,21 @@ static void version_that_is_none_ends_it(void **state)
 	expect_end(w, "too long");
 }
 
+/* The server can do it as well. */
+static void greet_as_one_that_can(struct world *w, const char *capability)
+{
+	struct user_message message;
+	char text[100];
+
+	snprintf(text, sizeof(text), "{\"capabilities\":{\"%s\":true}}", capability);
+	send_version(w, 0, text, strlen(text) + 1);
+	assert_true(peer_receive(w->socket, &message));
+	assert_non_null(strstr((const char *)message.payload + 4, capability));
+}
+
 static void greet_as_one_that_posts_maps(struct world *w)
 {
-	static const char text[] = "{\"capabilities\":{\"zvisor_posted_maps\":true}}";
-	struct user_message message;
-
-	send_version(w, 0, text, sizeof(text));
-	assert_true(peer_receive(w->socket, &message));
-	assert_non_null(strstr((const char *)message.payload + 4, "\"zvisor_posted_maps\":true"));
+	greet_as_one_that_can(w, "zvisor_posted_maps");
 }
 
 /* Half a page: whether somebody wants to know or not, it cannot be. */
@@ -823,6 +831,101 @@ static void map_of_the_same_file_needs_no_descriptor(void **state)
 	munmap(memory, MEMORY);
 	close(second);
 	close(first);
+}
+
+/* What `fd` is the server says. */
+static int give_ring(struct world *w, int fd)
+{
+	return peer_call_fds(w->socket, USER_RING, NULL, 0, &fd, 1);
+}
+
+/* Behind `after` commands of the socket. */
+static void put_store(struct user_ring *ring, uint64_t after, uint64_t offset, uint64_t value)
+{
+	const struct user_region_access access = { offset, 0, 8 };
+	const struct iovec parts[] = { { (void *)(uintptr_t)&access, sizeof(access) },
+				       { &value, sizeof(value) } };
+	struct user_header header = { .command = USER_REGION_WRITE, .flags = USER_NO_REPLY };
+
+	(void)user_ring_put(ring, after, &header, parts, 2);
+}
+
+static void stores_come_through_a_ring(void **state)
+{
+	struct world *w = *state;
+	int fd;
+	struct user_ring *ring = user_ring_new(&fd);
+
+	greet_as_one_that_can(w, "zvisor_ring");
+	assert_int_equal(give_ring(w, fd), 0);
+	put_store(ring, 2, TESTDEV_SCRATCH, 0x1111);
+	/* Before what was sent after it; and after what was sent before it. */
+	assert_int_equal(peer_read(w->socket, 0, TESTDEV_SCRATCH, 8), 0x1111);
+	put_store(ring, 4, TESTDEV_SCRATCH, 0x3333);
+	post_write(w, TESTDEV_SCRATCH, 0x2222);
+	assert_int_equal(peer_read(w->socket, 0, TESTDEV_SCRATCH, 8), 0x3333);
+	/* A call to look there has no answer, and is no harm if there is nothing. */
+	peer_send(w->socket, USER_RING, USER_NO_REPLY, NULL, 0, NULL, 0);
+	assert_int_equal(peer_read(w->socket, 0, TESTDEV_SCRATCH, 8), 0x3333);
+	/* The next client's commands go another way. */
+	leave(w), join(w);
+	put_store(ring, 0, TESTDEV_SCRATCH, 0x4444);
+	peer_greet(w->socket);
+	assert_int_equal(peer_read(w->socket, 0, TESTDEV_SCRATCH, 8), 0);
+	user_ring_free(ring);
+	close(fd);
+}
+
+static void what_is_no_ring_is_not_used(void **state)
+{
+	struct world *w = *state;
+	int unsealed = peer_memory(MEMORY, false), sealed = peer_memory(MEMORY, true), fd;
+	struct user_ring *ring = user_ring_new(&fd);
+
+	peer_greet(w->socket);
+	assert_int_equal(give_ring(w, fd), EOPNOTSUPP);
+	leave(w), join(w);
+	greet_as_one_that_can(w, "zvisor_ring");
+	assert_int_equal(give_ring(w, unsealed), EINVAL);
+	assert_int_equal(give_ring(w, sealed), EINVAL);
+	assert_int_equal(give_ring(w, w->socket), EINVAL);
+	assert_int_equal(give_ring(w, fd), 0);
+	peer_send(w->socket, USER_RING, 0, NULL, 0, &fd, 1);
+	expect_end(w, "there is one ring");
+	leave(w), join(w);
+	greet_as_one_that_can(w, "zvisor_ring");
+	peer_send(w->socket, USER_RING, 0, NULL, 0, (int[]){ fd, fd }, 2);
+	expect_end(w, "there is one ring");
+	leave(w), join(w);
+	greet_as_one_that_can(w, "zvisor_ring");
+	peer_send(w->socket, USER_RING, 0, "data", 4, &fd, 1);
+	expect_end(w, "wrong size");
+	user_ring_free(ring);
+	close(fd);
+	close(sealed);
+	close(unsealed);
+}
+
+static void command_of_a_ring_is_checked_as_any_other(void **state)
+{
+	struct user_header header = { .command = USER_VERSION, .flags = USER_NO_REPLY };
+	const struct iovec half = { "half", 4 };
+	struct world *w = *state;
+
+	for (unsigned i = 0; i < 2; i++) {
+		int fd;
+		struct user_ring *ring = user_ring_new(&fd);
+
+		greet_as_one_that_can(w, "zvisor_ring");
+		assert_int_equal(give_ring(w, fd), 0);
+		header.command = i ? USER_REGION_WRITE : USER_VERSION;
+		(void)user_ring_put(ring, 2, &header, &half, 1);
+		peer_send(w->socket, USER_RING, USER_NO_REPLY, NULL, 0, NULL, 0);
+		expect_end(w, i ? "wrong size" : "sent before");
+		leave(w), join(w);
+		user_ring_free(ring);
+		close(fd);
+	}
 }
 
 /* A client that takes `most` bytes of data in a message. */
@@ -1056,6 +1159,9 @@ int main(void)
 		TEST_DMA(memory_that_shrinks_is_a_failed_transfer),
 		TEST(mapping_that_cannot_be_is_refused),
 		TEST_AFTER(map_of_the_same_file_needs_no_descriptor, setup),
+		TEST_AFTER(stores_come_through_a_ring, setup),
+		TEST_AFTER(what_is_no_ring_is_not_used, setup),
+		TEST_AFTER(command_of_a_ring_is_checked_as_any_other, setup),
 		TEST_DMA(unmap_waits_for_an_access_and_the_rest_goes_on),
 		TEST_DMA(unmap_waits_for_a_message_that_is_not_answered_yet),
 		TEST_DMA(function_of_another_is_left_to_it),
