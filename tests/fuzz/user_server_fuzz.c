@@ -2,8 +2,8 @@
 /*
  * A hostile client at the server of vfio-user, with testdev behind it.
  *
- * An input is a program: messages with any field changed, descriptors of several kinds,
- * bytes without form, answers to what the server asks. After each, a client that behaves
+ * An input is a program: messages with any field changed, descriptors of several kinds, commands
+ * in shared memory, bytes without form, answers to what the server asks. After each, a client that behaves
  * finds the device as new. Wrong are: a crash, a sanitizer's finding, a server that does not
  * come back, and a device that still has something of the client before.
  *
@@ -24,6 +24,7 @@
 #include "devices/device.h"
 #include "devices/testdev_regs.h"
 #include "vfio/user_protocol.h"
+#include "vfio/user_ring.h"
 #include "vfio/user_server.h"
 #include "zpci/pci.h"
 
@@ -36,13 +37,20 @@
 /* Nobody waits as long: whoever has nothing more to say hangs up. */
 #define TIMEOUT_MS 2000
 
-enum { FD_SEALED, FD_UNSEALED, FD_EVENT, FD_NULL, FD_COUNT };
+enum { FD_SEALED, FD_UNSEALED, FD_EVENT, FD_NULL, FD_RING, FD_COUNT };
+
+/* The ring: how many commands there are, and the first of them. */
+#define RING_SIZE (9 * PAGE_SIZE)
+#define RING_SLOTS_AT 128
+#define RING_SLOT_SIZE 64
 
 struct fuzz {
 	struct pci_function *function;
 	struct user_server *server;
 	int fds[FD_COUNT];
 	int ends[2];
+	uint8_t *ring; /* memory, until the next client's */
+	uint64_t put, sent; /* commands of the client: there, and over the socket */
 	uint8_t buffer[USER_PAYLOAD_MAX];
 };
 
@@ -107,7 +115,7 @@ static uint64_t take_size(struct input *in)
 	return kind < 240 ? (kind % 4 + 1) * PAGE_SIZE : take(in, 8);
 }
 
-/* Version 0.1, how much data the client takes in a message, and whether it posts maps. */
+/* Version 0.1, how much data the client takes in a message, whether it posts maps, and has a ring. */
 static size_t make_version(struct input *in, uint8_t *payload)
 {
 	static const char *const sizes[] = { "1048576", "0",	 "1",  "7",    "8",
@@ -115,13 +123,15 @@ static size_t make_version(struct input *in, uint8_t *payload)
 	uint8_t kind = (uint8_t)take(in, 1);
 	const char *size = sizes[kind % ARRAY_SIZE(sizes)];
 	bool posts = kind / ARRAY_SIZE(sizes) % 2;
+	bool ring = kind / ARRAY_SIZE(sizes) / 2 % 2;
 
 	memcpy(payload, "\0\0\1\0", 4);
 	return 4 + 1 +
 	       (size_t)sprintf((char *)payload + 4,
 			       "{\"capabilities\":{\"max_msg_fds\":8,"
-			       "\"max_data_xfer_size\":%s%s}}",
-			       size, posts ? ",\"zvisor_posted_maps\":true" : "");
+			       "\"max_data_xfer_size\":%s%s%s}}",
+			       size, posts ? ",\"zvisor_posted_maps\":true" : "",
+			       ring ? ",\"zvisor_ring\":true" : "");
 }
 
 static size_t make_payload(struct input *in, unsigned command, uint8_t *payload)
@@ -181,6 +191,8 @@ static size_t make_payload(struct input *in, unsigned command, uint8_t *payload)
 		if (access.count >= 8)
 			memcpy(payload + sizeof(access), &value, sizeof(value));
 		return sizeof(access) + access.count;
+	case USER_RING:
+		return 0;
 	case USER_DEVICE_SET_IRQS:
 		set.flags = (uint32_t)take(in, 1);
 		set.index = take(in, 1) % 6;
@@ -226,6 +238,53 @@ static void send_something(struct fuzz *f, struct input *in, unsigned command)
 	if ((twist & 0xf0) == 0xc0)
 		header.flags = (uint32_t)take(in, 1);
 	send_message(f, &header, payload, length, fds, count);
+	f->sent++;
+}
+
+/* One that is as it should be, so that others are of use. */
+static void give_ring(struct fuzz *f)
+{
+	struct user_header header = { .command = USER_RING, .size = sizeof(header) };
+
+	send_message(f, &header, NULL, 0, &f->fds[FD_RING], 1);
+	f->sent++;
+}
+
+/* A command in the ring, mostly a good one, and mostly in its turn. */
+static void put_something(struct fuzz *f, struct input *in)
+{
+	static const uint8_t usual[] = { USER_REGION_WRITE, USER_REGION_WRITE, USER_DMA_MAP,
+					 USER_DMA_UNMAP };
+	const struct user_header wake = { .command = USER_RING, .flags = USER_NO_REPLY };
+	uint8_t *slot = f->ring + RING_SLOTS_AT + f->put % USER_RING_SLOTS * RING_SLOT_SIZE;
+	uint8_t payload[8192], twist = (uint8_t)take(in, 1);
+	struct user_header header = { .flags = USER_NO_REPLY };
+	uint64_t after = f->sent;
+	size_t length;
+
+	header.command = twist & 0x40 ? take(in, 1) % 34 : usual[twist % ARRAY_SIZE(usual)];
+	length = make_payload(in, header.command, payload);
+	header.size = (uint32_t)(sizeof(header) + length);
+	if ((twist & 0x38) == 0x38)
+		header.size = (uint32_t)take(in, 1);
+	if ((twist & 0x38) == 0x30)
+		header.flags = (uint32_t)take(in, 1);
+	if ((twist & 0x38) == 0x28)
+		after = take(in, 1);
+	f->put++;
+	if ((twist & 0x38) == 0x20)
+		f->put = take(in, 8);
+	memcpy(slot, &after, sizeof(after));
+	memcpy(slot + sizeof(after), &header, sizeof(header));
+	memcpy(slot + sizeof(after) + sizeof(header), payload,
+	       MIN(length, USER_RING_COMMAND_MAX - sizeof(header)));
+	__atomic_store_n((uint64_t *)f->ring, f->put, __ATOMIC_RELEASE);
+	if (twist & 0x80) {
+		header = wake;
+		header.size = sizeof(header);
+		send_message(f, &header, NULL, 0, NULL, 0);
+		f->sent++;
+	}
 }
 
 /* What the server has said; a question of it is answered, well or badly. */
@@ -269,10 +328,14 @@ static void attack(struct fuzz *f, struct input *in)
 	pthread_t thread;
 	uint8_t hello;
 
+	memset(f->ring, 0, RING_SIZE);
+	f->put = f->sent = 0;
 	connect_client(f, &thread);
 	hello = (uint8_t)take(in, 1);
 	if (hello < 250)
 		send_something(f, &(struct input){ &hello, hello >= 200 }, USER_VERSION);
+	if (hello >= 220 && hello < 240)
+		give_ring(f);
 	for (unsigned i = 0; i < OPERATIONS_MAX && in->size; i++) {
 		uint8_t what = (uint8_t)take(in, 1);
 
@@ -280,6 +343,10 @@ static void attack(struct fuzz *f, struct input *in)
 			send_something(f, in, usual[what % ARRAY_SIZE(usual)]);
 		} else if (what < 220) {
 			send_something(f, in, what % 20);
+		} else if (what < 240) {
+			put_something(f, in);
+		} else if (what == 240) {
+			send_something(f, in, USER_RING);
 		} else if (what < 250) {
 			answer(f, in, 1);
 		} else {
@@ -345,9 +412,15 @@ static struct fuzz *set_up(void)
 	f->fds[FD_UNSEALED] = memfd_create("unsealed", MFD_CLOEXEC);
 	f->fds[FD_EVENT] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	f->fds[FD_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	f->fds[FD_RING] = memfd_create("ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (!f->server || ftruncate(f->fds[FD_SEALED], MEMORY) ||
 	    ftruncate(f->fds[FD_UNSEALED], MEMORY) ||
-	    fcntl(f->fds[FD_SEALED], F_ADD_SEALS, F_SEAL_SHRINK))
+	    fcntl(f->fds[FD_SEALED], F_ADD_SEALS, F_SEAL_SHRINK) ||
+	    ftruncate(f->fds[FD_RING], RING_SIZE) ||
+	    fcntl(f->fds[FD_RING], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))
+		abort();
+	f->ring = mmap(NULL, RING_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f->fds[FD_RING], 0);
+	if (f->ring == MAP_FAILED)
 		abort();
 	return f;
 }
