@@ -35,8 +35,8 @@
 #define POLL_BEGIN_PART 4
 
 /*
- * Who waits for a command looks at the ring so often, some 50 nanoseconds apart, for each time at
- * the socket; and takes so many of the ring before it looks whether the peer is still there.
+ * Who waits for a command looks at the ring so often, which is about a microsecond, for each time
+ * at the socket; and takes so many of the ring before it looks whether the peer is still there.
  */
 #define RING_LOOKS 16
 #define RING_RUN_MAX 64
@@ -425,8 +425,8 @@ static bool goes_into_ring(const struct user_channel *channel, const struct user
 {
 	size_t size = sizeof(struct user_header);
 
-	if (!channel->ring || !user_ring_is_watched(channel->ring) || request->fd_count ||
-	    channel->posted - channel->executed > USER_RING_SLOTS)
+	if (!channel->ops || !channel->ring || !user_ring_is_watched(channel->ring) ||
+	    request->fd_count || channel->posted - channel->executed > USER_RING_SLOTS)
 		return false;
 	for (unsigned i = 0; i < request->part_count; i++)
 		size += request->parts[i].iov_len;
@@ -618,7 +618,7 @@ static struct user_message *take_next(struct user_channel *channel)
 
 	if (!channel->ring)
 		return take_kept(channel);
-	if (channel->ended || channel->ring_run == RING_RUN_MAX)
+	if (channel->ended)
 		return NULL;
 	rc = user_ring_take(channel->ring, channel->taken, &channel->from_ring, &why);
 	if (rc == -EAGAIN)
@@ -630,6 +630,15 @@ static struct user_message *take_next(struct user_channel *channel)
 	describe(text, sizeof(text), &channel->from_ring, why);
 	end_locked(channel, text);
 	return NULL;
+}
+
+/* With `state` held. Nobody would look at the socket as long as the ring is full. */
+static void look_for_the_end(struct user_channel *channel)
+{
+	if (channel->ring_run < RING_RUN_MAX || channel->reading || channel->ended)
+		return;
+	channel->ring_run = 0;
+	(void)read_some(channel, 0);
 }
 
 static bool ring_is_ready(const struct user_channel *channel)
@@ -710,10 +719,10 @@ int user_channel_command(struct user_channel *channel, struct user_message **mes
 	channel->current = NULL;
 	spin_begin(spin, deadline_now());
 	do {
+		look_for_the_end(channel);
 		*message = take_next(channel);
 		if (*message)
 			break;
-		channel->ring_run = 0;
 		if (channel->ended)
 			rc = -ENOTCONN;
 		else if (!channel->reading)

@@ -12,6 +12,11 @@
  * order until user_channel_command() asks for it (the server's, whose commands may take
  * long and need replies themselves). What is kept is bounded.
  *
+ * Beside the socket there may be a ring in shared memory (user_ring.h), for commands that want no
+ * reply. The thread that is in user_channel_command() looks there, unless it sleeps: then, as
+ * the client sees in the ring, they come over the socket. All commands are executed in the order
+ * in which they were sent.
+ *
  * The first error ends the connection: a message that is malformed, a reply that nobody
  * waits for, a peer that does not answer in time, an end of the stream. From then on
  * everything fails with -ENOTCONN at once, and user_channel_why() tells why.

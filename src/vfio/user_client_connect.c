@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -174,19 +172,6 @@ static int agree_on_version(struct user_client *c, struct user_channel *channel,
 
 /* --- regions ----------------------------------------------------------------------------------- */
 
-/*
- * A file that does not shrink, so that touching it is no SIGBUS, with pages of the usual
- * size: of others, more is mapped than what is asked for (mmap(2), "Huge page mappings").
- */
-static bool can_be_mapped(int fd)
-{
-	int seals = fcntl(fd, F_GET_SEALS);
-	struct statfs fs;
-
-	return seals >= 0 && seals & F_SEAL_SHRINK && !fstatfs(fd, &fs) &&
-	       fs.f_type != HUGETLBFS_MAGIC;
-}
-
 static bool is_in_file(int fd, uint64_t start, uint64_t offset, uint64_t length)
 {
 	struct stat status;
@@ -238,7 +223,7 @@ static void map_region(struct passthrough_region *region, const uint8_t *reply, 
 	uint32_t at;
 
 	memcpy(&info, reply, sizeof(info));
-	if (!can_be_mapped(fd))
+	if (!user_file_can_be_mapped(fd, F_SEAL_SHRINK))
 		return;
 	if (!(info.flags & VFIO_REGION_INFO_FLAG_CAPS) ||
 	    !find_sparse(reply, length, info.cap_offset, &sparse, &at)) {

@@ -4,9 +4,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/deadline.h"
@@ -66,6 +69,15 @@ int user_fds_take(struct user_fds *fds, unsigned index)
 	fd = fds->fd[index];
 	fds->fd[index] = -1;
 	return fd;
+}
+
+bool user_file_can_be_mapped(int fd, int wanted)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct statfs fs;
+
+	return seals >= 0 && (seals & wanted) == wanted && !fstatfs(fd, &fs) &&
+	       fs.f_type != HUGETLBFS_MAGIC;
 }
 
 /* Until the socket can be read or written, or is dead. 0, or -EAGAIN when the time is over. */

@@ -166,6 +166,13 @@ void user_fds_close(struct user_fds *fds);
 /* Take one out; it is the caller's then. -1 when it is not there. */
 int user_fds_take(struct user_fds *fds, unsigned index);
 
+/*
+ * Can a file that came from the peer be mapped without fear of SIGBUS? It has the seals that are
+ * asked for, F_SEAL_SHRINK at least, and pages of the usual size: of others, more is mapped than
+ * what is asked for (mmap(2), "Huge page mappings"), and what is punched out may not come back.
+ */
+bool user_file_can_be_mapped(int fd, int seals);
+
 struct user_message {
 	struct user_header header;
 	uint8_t *payload; /* where user_message_read() was told to put it */

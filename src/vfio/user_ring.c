@@ -28,12 +28,15 @@ struct ring_memory {
 	_Alignas(64) struct slot slots[USER_RING_SLOTS];
 };
 
-static_assert(sizeof(struct slot) == 64 && offsetof(struct ring_memory, slots) == 128 &&
+static_assert(sizeof(struct slot) == 64 && offsetof(struct ring_memory, watched) == 64 &&
+		      offsetof(struct ring_memory, slots) == 128 &&
 		      !(USER_RING_SLOTS & (USER_RING_SLOTS - 1)),
 	      "the same in all programs that share it");
 
 #define FILE_SIZE ((sizeof(struct ring_memory) + PAGE_SIZE - 1) & PAGE_MASK)
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+static_assert(FILE_SIZE == 36864, "as user_ring.h says");
 
 struct user_ring {
 	struct ring_memory *memory;
@@ -110,10 +113,9 @@ bool user_ring_put(struct user_ring *ring, uint64_t after, struct user_header *h
 
 struct user_ring *user_ring_open(int fd)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat status;
 
-	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &status) ||
+	if (!user_file_can_be_mapped(fd, SEALS) || fstat(fd, &status) ||
 	    status.st_size != (off_t)FILE_SIZE)
 		return NULL;
 	return map_ring(fd);

@@ -9,9 +9,17 @@
  *
  * The order of all commands is that in which the client has issued them. Each one in the ring
  * says how many went over the socket before it: the server executes it when it has taken
- * those, and before the next of them.
+ * those, and before the next of them. Those that it has not taken when the connection ends are
+ * lost. What wants a reply or has a descriptor goes over the socket.
  *
- * The ring is the client's, a file that can be neither shrunk nor grown. The server writes
+ * The ring is the client's, a file of 36864 bytes that is sealed against shrinking and growing:
+ *
+ *	byte 0	 8 bytes: how many commands have ever been put there, by the client
+ *	64	 4 bytes: not 0 while the server looks, by the server
+ *	128	 512 slots of 64 bytes, used in turn: `after` (8 bytes), and the command with its
+ *		 header
+ *
+ * All numbers have the byte order of the host. The server writes
  * nothing but whether it is awake; so how much room there is the client has to know from
  * replies. Neither trusts the other: the server copies a command before it looks at it, and
  * what a server says of itself makes a client lose only its own commands.

@@ -77,7 +77,9 @@ static int take_ring(struct user_server *server, struct user_message *message, c
 		return user_server_answer(server, message, EOPNOTSUPP, NULL, 0);
 	if (!message->fds.count)
 		return user_server_answer(server, message, 0, NULL, 0);
-	if (message->fds.count > 1 || user_channel_has_ring(server->channel))
+	if (message->fds.count > 1)
+		return user_server_refuse(why, "it has more than one file descriptor");
+	if (user_channel_has_ring(server->channel))
 		return user_server_refuse(why, "there is one ring");
 	fd = user_fds_take(&message->fds, 0);
 	ring = user_ring_open(fd);

@@ -43,7 +43,8 @@ struct user_server {
 
 	/* The client's: */
 	struct user_channel *channel;
-	bool maps_posted, ring; /* user_version.h */
+	bool maps_posted; /* user_version.h */
+	bool ring; /* it may give us one; the same */
 	struct pending_unmap pending[PENDING_MAX];
 	unsigned pending_count;
 };

@@ -18,7 +18,8 @@ struct user_capabilities {
 	uint32_t fds_max;
 	uint32_t regions_max; /* DMA regions at once */
 	uint64_t page_sizes; /* of DMA regions, together */
-	bool maps_posted, ring; /* see below */
+	bool maps_posted; /* see below */
+	bool ring; /* the same */
 };
 
 /*

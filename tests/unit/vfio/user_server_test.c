@@ -833,7 +833,7 @@ static void map_of_the_same_file_needs_no_descriptor(void **state)
 	close(first);
 }
 
-/* What `fd` is the server says. */
+/* The server's answer: 0 or an errno. */
 static int give_ring(struct world *w, int fd)
 {
 	return peer_call_fds(w->socket, USER_RING, NULL, 0, &fd, 1);
@@ -895,7 +895,7 @@ static void what_is_no_ring_is_not_used(void **state)
 	leave(w), join(w);
 	greet_as_one_that_can(w, "zvisor_ring");
 	peer_send(w->socket, USER_RING, 0, NULL, 0, (int[]){ fd, fd }, 2);
-	expect_end(w, "there is one ring");
+	expect_end(w, "more than one file descriptor");
 	leave(w), join(w);
 	greet_as_one_that_can(w, "zvisor_ring");
 	peer_send(w->socket, USER_RING, 0, "data", 4, &fd, 1);
