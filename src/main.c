@@ -2,7 +2,6 @@
 /* zvisor: options to a machine configuration, and nothing more. */
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,12 +27,6 @@ static void open_standard_descriptors(void)
 	if (fd >= 0)
 		close(fd);
 }
-
-/*
- * What a guest maps and unmaps comes and goes in batches: memory that a batch leaves is kept for the
- * next, as giving it back and taking it again costs a guest some hundred microseconds.
- */
-#define KEPT_MEMORY (8 << 20)
 
 static enum machine_status status_of(int rc)
 {
@@ -97,8 +90,6 @@ int main(int argc, char **argv)
 	struct options options;
 
 	open_standard_descriptors();
-	mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
-	mallopt(M_TOP_PAD, 256 << 10);
 	signal(SIGPIPE, SIG_IGN);
 	/* A disk image at the limit of file sizes is the guest's error, not our end. */
 	signal(SIGXFSZ, SIG_IGN);
