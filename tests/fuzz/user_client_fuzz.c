@@ -27,6 +27,7 @@
 #include "base/util.h"
 #include "devices/device.h"
 #include "vfio/user_protocol.h"
+#include "vfio/user_ring.h"
 #include "zpci/pci.h"
 #include "zpci/zpci.h"
 
@@ -129,9 +130,28 @@ static size_t make_areas(struct fuzz *f, struct user_region_info *region)
 	return length;
 }
 
+/* Version 0.1; what else there is follows from how much there is to come. */
+static size_t make_version(struct fuzz *f)
+{
+	memcpy(f->answer, "\0\0\1\0", 4);
+	return 4 + 1 +
+	       (size_t)sprintf((char *)f->answer + 4, "{\"capabilities\":{\"max_msg_fds\":8%s%s}}",
+			       f->in.size & 1 ? ",\"zvisor_ring\":true" : "",
+			       f->in.size & 2 ? ",\"zvisor_posted_maps\":true" : "");
+}
+
+/* It says that it looks there, for ever, and never does. */
+static void watch_ring(const struct user_message *message)
+{
+	struct user_ring *ring = message->fds.count ? user_ring_open(message->fds.fd[0]) : NULL;
+
+	if (ring)
+		user_ring_watch(ring, true);
+	user_ring_free(ring);
+}
+
 static size_t make_answer(struct fuzz *f, const struct user_message *message)
 {
-	static const char hello[] = "\0\0\1\0{\"capabilities\":{\"max_msg_fds\":8}}";
 	struct user_device_info device = { 16, VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI, 9,
 					   5 };
 	struct user_region_info region = { .argsz = 32 };
@@ -142,8 +162,10 @@ static size_t make_answer(struct fuzz *f, const struct user_message *message)
 
 	switch (message->header.command) {
 	case USER_VERSION:
-		memcpy(f->answer, hello, sizeof(hello));
-		return sizeof(hello);
+		return make_version(f);
+	case USER_RING:
+		watch_ring(message);
+		return 0;
 	case USER_DEVICE_GET_INFO:
 		memcpy(f->answer, &device, sizeof(device));
 		return sizeof(device);
