@@ -40,6 +40,7 @@
 
 #define SLICES 101
 #define SLICE_NS 500000ull
+#define WARM_UP 5
 /* Of a slice's loop; its branch is then lost in them. */
 #define UNROLLED 8
 
@@ -225,26 +226,33 @@ static uint64_t tod_to_ns(uint64_t tod)
 	return tod * 125 / 512;
 }
 
+static uint64_t time_of(void (*loop)(uint64_t, const struct place *), uint64_t rounds,
+			const struct place *where)
+{
+	uint64_t begin = tod_clock();
+
+	loop(rounds, where);
+	return tod_to_ns(tod_clock() - begin);
+}
+
 static void measure(const char *name, void (*loop)(uint64_t, const struct place *),
 		    struct place where)
 {
-	uint64_t rounds = 64, begin, ns;
+	uint64_t rounds = 64, ns;
 
-	for (;;) {
-		begin = tod_clock();
-		loop(rounds, &where);
-		ns = tod_to_ns(tod_clock() - begin);
+	/*
+	 * The last of several times: the first ones, code is translated, which in a host that is
+	 * itself emulated takes longer than many rounds.
+	 */
+	for (;; rounds *= 2) {
+		for (unsigned i = 0; i < WARM_UP; i++)
+			ns = time_of(loop, rounds, &where);
 		if (ns > SLICE_NS / 4)
 			break;
-		rounds *= 2;
 	}
 	rounds = rounds * (SLICE_NS / 1000) / (ns / 1000);
-	for (unsigned i = 0; i < SLICES; i++) {
-		begin = tod_clock();
-		loop(rounds, &where);
-		ns = tod_to_ns(tod_clock() - begin);
-		print("bench %s %lu %lu\n", name, rounds * UNROLLED, ns);
-	}
+	for (unsigned i = 0; i < SLICES; i++)
+		print("bench %s %lu %lu\n", name, rounds * UNROLLED, time_of(loop, rounds, &where));
 }
 
 static uint32_t enabled_function(void)
