@@ -843,8 +843,9 @@ static int give_ring(struct world *w, int fd)
 static void put_store(struct user_ring *ring, uint64_t after, uint64_t offset, uint64_t value)
 {
 	const struct user_region_access access = { offset, 0, 8 };
+	uint64_t data = htole64(value);
 	const struct iovec parts[] = { { (void *)(uintptr_t)&access, sizeof(access) },
-				       { &value, sizeof(value) } };
+				       { &data, sizeof(data) } };
 	struct user_header header = { .command = USER_REGION_WRITE, .flags = USER_NO_REPLY };
 
 	(void)user_ring_put(ring, after, &header, parts, 2);
