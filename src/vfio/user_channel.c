@@ -679,12 +679,10 @@ static int wait_for_command(struct user_channel *channel, int timeout_ms)
 	int rc = 0;
 
 	channel->asked = true;
-	if (!leave_ring(channel))
-		rc = 0;
-	else if (timeout_ms < 0)
-		pthread_cond_wait(&channel->changed, &channel->state);
-	else
-		rc = pthread_cond_timedwait(&channel->changed, &channel->state, &deadline);
+	if (leave_ring(channel))
+		rc = timeout_ms < 0 ?
+			     pthread_cond_wait(&channel->changed, &channel->state) :
+			     pthread_cond_timedwait(&channel->changed, &channel->state, &deadline);
 	return_to_ring(channel);
 	channel->asked = false;
 	return rc ? -EAGAIN : 0;

@@ -126,21 +126,29 @@ static struct slot *next_slot(const struct user_ring *ring)
 	return &ring->memory->slots[ring->done % USER_RING_SLOTS];
 }
 
-bool user_ring_is_ready(const struct user_ring *ring, uint64_t taken)
+static uint64_t read_written(const struct user_ring *ring)
 {
-	uint64_t written = atomic_load_explicit(&ring->memory->written, memory_order_acquire);
+	return atomic_load_explicit(&ring->memory->written, memory_order_acquire);
+}
 
+static bool has_next(const struct user_ring *ring, uint64_t written, uint64_t taken)
+{
 	return written != ring->done &&
 	       atomic_load_explicit(&next_slot(ring)->after, memory_order_relaxed) <= taken;
+}
+
+bool user_ring_is_ready(const struct user_ring *ring, uint64_t taken)
+{
+	return has_next(ring, read_written(ring), taken);
 }
 
 int user_ring_take(struct user_ring *ring, uint64_t taken, struct user_message *message,
 		   const char **why)
 {
-	uint64_t written = atomic_load_explicit(&ring->memory->written, memory_order_acquire);
+	uint64_t written = read_written(ring);
 	struct user_header *header = &message->header;
 
-	if (!user_ring_is_ready(ring, taken))
+	if (!has_next(ring, written, taken))
 		return -EAGAIN;
 	shared_read(ring->command, next_slot(ring)->command, sizeof(ring->command));
 	memcpy(header, ring->command, sizeof(*header));
@@ -148,7 +156,6 @@ int user_ring_take(struct user_ring *ring, uint64_t taken, struct user_message *
 	message->length = 0;
 	message->fds.count = 0;
 	*why = NULL;
-	/* `written` is not more than it was seen to be a moment ago, unless the client plays tricks. */
 	if (written - ring->done > USER_RING_SLOTS)
 		*why = "more commands in the ring than it has room for";
 	else if (header->size < sizeof(*header) || header->size > sizeof(ring->command))

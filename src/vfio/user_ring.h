@@ -19,9 +19,8 @@
  *	128	 512 slots of 64 bytes, used in turn: `after` (8 bytes), and the command with its
  *		 header
  *
- * All numbers have the byte order of the host. The server writes
- * nothing but whether it is awake; so how much room there is the client has to know from
- * replies. Neither trusts the other: the server copies a command before it looks at it, and
+ * All numbers have the byte order of the host. The server writes nothing but whether it is awake;
+ * so how much room there is the client has to know from replies. Neither trusts the other: the server copies a command before it looks at it, and
  * what a server says of itself makes a client lose only its own commands.
  */
 #ifndef ZVISOR_VFIO_USER_RING_H

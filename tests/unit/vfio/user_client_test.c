@@ -444,18 +444,24 @@ static void store_often(struct guest *g)
 	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
 }
 
+/* What the client says at first has been executed when this returns. */
+static void offer_ring(struct guest *g, struct ring_use *use)
+{
+	g->server.capabilities = "{\"zvisor_ring\":true}";
+	g->server.answer = use_ring;
+	g->server.opaque = use;
+	connect_guest(g, true);
+	assert_int_equal(g->server.commands[USER_RING], 1);
+	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+}
+
 static void stores_go_through_a_ring_while_the_server_is_awake(void **state)
 {
 	struct guest *g = new_guest();
 	struct ring_use use = { 0 };
 	unsigned before, over_socket;
 
-	g->server.capabilities = "{\"zvisor_ring\":true}";
-	g->server.answer = use_ring;
-	g->server.opaque = &use;
-	connect_guest(g, true);
-	assert_int_equal(g->server.commands[USER_RING], 1);
-	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	offer_ring(g, &use);
 	before = use.from_ring;
 	over_socket = g->server.commands[USER_REGION_WRITE];
 	store_often(g);
@@ -482,12 +488,7 @@ static void a_server_may_do_without_a_ring(void **state)
 	struct ring_use use = { .refuses = true };
 	unsigned before;
 
-	g->server.capabilities = "{\"zvisor_ring\":true}";
-	g->server.answer = use_ring;
-	g->server.opaque = &use;
-	connect_guest(g, true);
-	assert_int_equal(g->server.commands[USER_RING], 1);
-	assert_int_equal(pci_function_config_read(g->made.function, 0x0c, 2), 0);
+	offer_ring(g, &use);
 	before = g->server.commands[USER_REGION_WRITE];
 	store_often(g);
 	assert_int_equal(g->server.commands[USER_REGION_WRITE] - before, 2000);
